@@ -1,0 +1,38 @@
+# Every target sets up what it needs first; on a fresh machine `make demo` and `make test` are all there is to type.
+# PYTHON=python3.13 make setup   chooses the interpreter;   make test ARGS="-k landing"   passes words to pytest.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test fast lint bench claude lock build clean
+BIN := .venv/bin
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+setup: ## make .venv ready (done by every other target, too)
+	@scripts/setup
+
+demo: setup ## the main job on a sample repository, with scripted agents: no key, under a minute
+	@$(BIN)/stretto demo
+
+test: setup ## lint, format, types, layers and every test
+	@$(BIN)/python scripts/check.py -- $(ARGS)
+
+fast: setup ## the unit tests only
+	@$(BIN)/python scripts/check.py fast -- $(ARGS)
+
+lint: setup ## lint, format, types, layers
+	@$(BIN)/python scripts/check.py lint format types layers
+
+bench: setup ## the benchmarks of benchmarks/, as a table and JSON; ONLY=ab for some of them
+	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
+
+claude: ## install the pinned claude program for the tests marked `claude`
+	@scripts/install-claude
+
+lock: ## resolve the lock files again (needs uv)
+	@scripts/lock
+
+build: setup ## wheel and source archive, in dist/
+	@$(BIN)/python -m hatchling build
+
+clean: ## remove what the other targets made, .venv included
+	@scripts/clean

@@ -1,0 +1,128 @@
+"""Claude Code as an agent, in stream mode: one process a session, JSON lines both ways (verified with 2.1.329).
+
+    claude -p --input-format stream-json --output-format stream-json --verbose --permission-prompt-tool stdio …
+
+The conversation's id is chosen here, so that a session can be resumed whatever happened to its first process. Partial
+messages are asked for because only they carry the final token counts of a request before the turn is over: usage then
+is exact even if the agent is killed. Messages are echoed (`--replay-user-messages`): the echo is the proof that a turn
+began. Background tasks are switched off: a turn that is over must not go on working on the files under check.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from stretto.agents.claude_asks import control_answer
+from stretto.agents.claude_stream import INITIALIZE, parse_line
+from stretto.agents.permissions import parse_permissions
+from stretto.agents.programs import why_not_startable
+from stretto.agents.turns import environment
+from stretto.core.errors import UsageError
+from stretto.core.model import AgentSpec, MessageKind
+from stretto.interfaces import Launch, SessionContext, Signal
+
+_STREAM = (
+    *("-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+    *("--include-partial-messages", "--replay-user-messages", "--permission-prompt-tool", "stdio"),
+)
+#: for the agent's process unless the workspace or the configuration say otherwise
+_DEFAULTS = {"CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1", "DISABLE_AUTOUPDATER": "1"}
+_CONVERSATIONS = uuid.UUID("5f0f7a52-6a43-4c9e-8d0c-0e2b7d1c4a11")
+
+
+class ClaudeAgent:
+    """`type = "claude"`. `command` replaces the program (default `claude`), `args` are added at the end."""
+
+    type = "claude"
+    conversational = True
+
+    def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+        """None if the program can be started with these permissions, else why not."""
+        merged = {**env, **spec.env}
+        try:
+            skip = parse_permissions(spec.permissions).skip
+        except UsageError as error:
+            return f"agent {spec.name}: {error.message}"
+        if skip and os.geteuid() == 0 and merged.get("IS_SANDBOX") != "1":
+            return (
+                f'agent {spec.name}: Claude Code refuses permissions = "skip" as root; run as another user, '
+                "or set IS_SANDBOX=1 in its env if this machine is a sandbox"
+            )
+        return why_not_startable(_program(spec)[0], merged, f"agent {spec.name}")
+
+    def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """One process for the whole session; its first record is the protocol's handshake."""
+        conversation = context.conversation or str(uuid.uuid5(_CONVERSATIONS, context.session))
+        argv = (
+            *_program(spec),
+            *_STREAM,
+            *("--resume" if context.resume else "--session-id", conversation),
+            *_model(context.model or spec.model),
+            *_permissions(context.permissions or spec.permissions),
+            *_mcp(spec.mcp),
+            *spec.args,
+        )
+        env = {**_DEFAULTS, **environment(spec, context)}
+        return Launch("stream", argv, env, conversation, first=((MessageKind.CONTROL.value, _initialize()),))
+
+    def turn(self, text: str) -> str:
+        """A user message."""
+        return _line({"type": "user", "message": {"role": "user", "content": text}})
+
+    def interrupt(self, number: int) -> tuple[str, str]:
+        """A control request that ends the running turn; harmless when none is running."""
+        request = {"type": "control_request", "request_id": f"interrupt-{number}", "request": {"subtype": "interrupt"}}
+        return MessageKind.INTERRUPT.value, _line(request)
+
+    def answer(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
+        """The control response for a question or permission; see `claude_asks.control_answer`."""
+        response = control_answer(payload, answer)
+        return None if response is None else _line(response)
+
+    def refused(self, stderr: bytes) -> str | None:
+        """What it says when it will not resume or begin a conversation."""
+        if b"No conversation found" in stderr:
+            return "no_conversation"
+        return "conversation_in_use" if b"is already in use" in stderr else None
+
+    def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
+        """Translate one line (without its newline, at most 8 MiB; a cut line counts as garbage)."""
+        return parse_line(line, state)
+
+
+def _program(spec: AgentSpec) -> tuple[str, ...]:
+    return spec.command or ("claude",)
+
+
+def _model(model: str | None) -> tuple[str, ...]:
+    return ("--model", model) if model else ()
+
+
+def _permissions(text: str) -> tuple[str, ...]:
+    rules = parse_permissions(text)
+    if rules.skip:
+        return ("--dangerously-skip-permissions",)
+    allow = ("--allowedTools", ",".join(rules.allow)) if rules.allow else ()
+    deny = ("--disallowedTools", ",".join(rules.deny)) if rules.deny else ()
+    return (*allow, *deny)
+
+
+def _mcp(servers: Mapping[str, Any]) -> tuple[str, ...]:
+    """Only the servers that are configured. Secrets belong in variables: Claude Code expands `${NAME}` in them."""
+    if not servers:
+        return ()
+    config = dict(servers) if "mcpServers" in servers else {"mcpServers": dict(servers)}
+    return ("--mcp-config", _line(config), "--strict-mcp-config")
+
+
+def _initialize() -> str:
+    return _line({"type": "control_request", "request_id": INITIALIZE, "request": {"subtype": "initialize"}})
+
+
+def _line(value: Any) -> str:
+    """JSON without a newline, whatever the text holds: a broken line would end the agent."""
+    return json.dumps(value, separators=(",", ":"))

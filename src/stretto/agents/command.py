@@ -1,0 +1,33 @@
+"""Any program as an agent (CONTRACTS, "The `command` agent"): started once a turn in the worktree.
+
+It finds its message in STRETTO_PROMPT_FILE, the number of the turn in STRETTO_TURN and the agent API in
+STRETTO_AGENT_SOCKET and STRETTO_AGENT_TOKEN. Exit 0 ends the turn well; everything else fails it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stretto.agents.programs import why_not_startable
+from stretto.agents.turns import TurnsAgent, launch_turns
+from stretto.core.errors import UsageError
+from stretto.core.model import AgentSpec
+from stretto.interfaces import Launch, SessionContext
+
+
+class CommandAgent(TurnsAgent):
+    """`type = "command"`, `command = ["python3", "agent.py"]`."""
+
+    type = "command"
+
+    def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+        """None if the program can be started, else why not."""
+        if not spec.command or not spec.command[0]:
+            return f'agent {spec.name} has no command: set `command = ["PROG", "ARG"]` in [agents.{spec.name}]'
+        return why_not_startable(spec.command[0], {**env, **spec.env}, f"agent {spec.name}")
+
+    def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """One process a turn. Raises UsageError for a spec without a command."""
+        if not spec.command:
+            raise UsageError(f"agent {spec.name} has no command", object=spec.name, hint="see [agents.NAME] command")
+        return launch_turns(spec.command + spec.args, spec, context)

@@ -1,0 +1,80 @@
+"""`up` and `down`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import click
+
+from stretto.cli.common import emit, json_option, refuse_agents
+from stretto.client import Client, NoDaemon, connect
+from stretto.core.errors import StrettoError, TimedOut, Unavailable
+from stretto.home import find_home, open_home
+
+
+@click.command("up")
+@click.option("--foreground", is_flag=True, help="Be the daemon, here and now, until Ctrl-C.")
+@json_option
+def up_command(foreground: bool, as_json: bool) -> int:
+    """Start the daemon, unless one runs; returns when it answers."""
+    if foreground:
+        from stretto.daemon.__main__ import main
+
+        return main()
+    told = connect(start=True, home=open_home()).ping()
+    if told is None:
+        raise Unavailable("the daemon answered and went away again", code="daemon_failed", hint="stretto doctor")
+    if as_json:
+        emit({key: told[key] for key in ("pid", "start_time", "socket", "version", "home")})
+    else:
+        click.echo(f"the daemon runs: process {told['pid']}, home {told['home']}")
+    return 0
+
+
+@click.command("down")
+@click.option("--all", "everything", is_flag=True, help="End the agents too.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, metavar="S", help="Wait so long for its end.")
+@json_option
+def down_command(everything: bool, timeout: float, as_json: bool) -> None:
+    """Stop the daemon. Agents keep running in their shims, and the next daemon takes them up again."""
+    refuse_agents()
+    home = find_home()
+    pid = None if home is None else _stop(Client(home), everything, timeout)
+    if as_json:
+        emit({"pid": pid, "all": everything})
+    elif pid is None:
+        click.echo("no daemon runs")
+    else:
+        agents = "all agents have ended" if everything else "agents that run go on; stretto up takes them up again"
+        click.echo(f"the daemon (process {pid}) has stopped; {agents}")
+
+
+def _stop(client: Client, everything: bool, timeout: float) -> int | None:
+    """Ask the daemon to go, and its process if it does not answer; its pid once it has gone."""
+    from stretto.daemon.singleton import read_identity
+
+    assert client.home is not None  # noqa: S101 — our caller looked
+    identity = read_identity(client.home.lock)
+    if identity is None or not identity.living:
+        if everything:
+            raise StrettoError("no daemon runs that could end the agents", code="no_daemon", hint="stretto up first")
+        return None
+    try:
+        client.call("shutdown", all=everything)
+    except (NoDaemon, StrettoError) as error:
+        if error.code in ("agent_refused",) or everything:
+            raise
+        # it hangs, or speaks another protocol: stopping it is no more than a crash, which is always allowed
+        os.kill(identity.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while identity.living:
+        if time.monotonic() > deadline:
+            raise TimedOut(
+                f"the daemon (process {identity.pid}) has not ended within {timeout:g} s",
+                object=str(identity.pid),
+                hint=f"kill -9 {identity.pid} does no harm",
+            )
+        time.sleep(0.02)
+    return identity.pid

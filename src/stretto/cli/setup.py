@@ -1,0 +1,74 @@
+"""`init`: a first stretto.toml from what is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stretto.cli.common import emit, json_option, note
+from stretto.client import folder
+from stretto.config import detect, template
+from stretto.core.errors import StrettoError
+from stretto.git import run
+from stretto.git.discover import Found, discover
+
+FILE = "stretto.toml"
+
+
+@click.command("init")
+@click.option("--print", "only_print", is_flag=True, help="Print it instead of writing it.")
+@json_option
+def init_command(only_print: bool, as_json: bool) -> None:
+    """Write a commented stretto.toml from what is found here. No file is needed to start."""
+    found = discover(Path(folder()))
+    tracked = _tracked(found)
+    beside = {entry.name for entry in found.root.iterdir()} - tracked
+    detected = detect(tracked, lambda name: _text(found, name), beside, _branch(found))
+    text = template(detected)
+    if only_print:
+        click.echo(text, nl=False)
+        return
+    path = found.root / FILE
+    _write(path, text)
+    if as_json:
+        emit({"path": str(path), "checks": detected.checks, "setup": list(detected.setup)})
+        return
+    click.echo(f"wrote {path}")
+    for name, command in detected.checks.items():
+        note(f"  check {name}: {command}")
+    if not detected.checks:
+        note("  no test command was recognised: set one under [checks], or changes land unchecked")
+    note("commit it to your target branch, then write a plan and: stretto run PLAN.md")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise StrettoError(
+            f"{path} is there already",
+            code="exists",
+            object=str(path),
+            hint="see a fresh one with: stretto init --print",
+        ) from None
+    except OSError as error:
+        raise StrettoError(
+            f"{path} cannot be written: {error.strerror}", code="unwritable", object=str(path)
+        ) from error
+
+
+def _tracked(found: Found) -> set[str]:
+    return set(run.fields(run.run(run.Place(found.common), "ls-tree", "-r", "-z", "--name-only", "HEAD").stdout))
+
+
+def _text(found: Found, name: str) -> str | None:
+    """A tracked file's text as the last commit has it."""
+    done = run.run(run.Place(found.common), "cat-file", "blob", f"HEAD:{name}", ok=(0, 128))
+    return done.stdout.decode("utf-8", "replace") if done.ok else None
+
+
+def _branch(found: Found) -> str | None:
+    done = run.run(run.Place(found.common), "symbolic-ref", "--quiet", "--short", "HEAD", ok=(0, 1, 128))
+    return run.text(done) if done.ok else None

@@ -1,0 +1,114 @@
+"""What sort of repository this is, told from the names of its files: languages, test commands, set-up commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+Read = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What `stretto init` writes into its first stretto.toml. `copy` lists ignored files that a workspace may want."""
+
+    languages: tuple[str, ...] = ()
+    checks: dict[str, str] = field(default_factory=dict)
+    setup: tuple[str, ...] = ()
+    copy: tuple[str, ...] = ()
+    target: str | None = None
+
+
+#: file in the root -> language, name of the check, command
+_BY_FILE = (
+    ("Cargo.toml", "Rust", "cargo", "cargo test"),
+    ("go.mod", "Go", "go", "go test ./..."),
+    ("pom.xml", "Java", "maven", "mvn -q test"),
+    ("build.gradle", "Java", "gradle", "./gradlew test"),
+    ("build.gradle.kts", "Kotlin", "gradle", "./gradlew test"),
+    ("mix.exs", "Elixir", "mix", "mix test"),
+    ("Package.swift", "Swift", "swift", "swift test"),
+    (".rspec", "Ruby", "rspec", "bundle exec rspec"),
+    ("phpunit.xml", "PHP", "phpunit", "vendor/bin/phpunit"),
+)
+#: lock file -> set-up command; the first that is there counts for its language
+_NODE_LOCKS = (
+    ("pnpm-lock.yaml", "pnpm", "pnpm install --frozen-lockfile"),
+    ("yarn.lock", "yarn", "yarn install --immutable"),
+    ("bun.lock", "bun", "bun install --frozen-lockfile"),
+    ("bun.lockb", "bun", "bun install --frozen-lockfile"),
+    ("package-lock.json", "npm", "npm ci"),
+)
+_PYTHON_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "pytest.ini", "tox.ini", "manage.py")
+_WANTED_COPIES = (".env", ".env.local", ".env.test", "config/master.key")
+
+
+def detect(files: Collection[str], read: Read, ignored: Collection[str] = (), target: str | None = None) -> Detected:
+    """Look at the paths of the tracked files (and of ignored ones in the root); `read` gives a tracked file's text."""
+    languages: list[str] = []
+    checks: dict[str, str] = {}
+    setup: list[str] = []
+    if "Makefile" in files and _has_make_target(read("Makefile") or "", "test"):
+        checks["make"] = "make test"
+    for find in (_python, _node):
+        find(files, read, languages, checks, setup)
+    for name, language, check, command in _BY_FILE:
+        if name in files:
+            languages.append(language)
+            checks.setdefault(check, command)
+    if "make" in checks:  # it is the project's own word for all of them
+        checks = {"make": checks["make"]}
+    copy = tuple(name for name in _WANTED_COPIES if name in ignored)
+    return Detected(tuple(dict.fromkeys(languages)), checks, tuple(setup), copy, target)
+
+
+def _has_make_target(text: str, name: str) -> bool:
+    return any(line.startswith(f"{name}:") for line in text.splitlines())
+
+
+def _python(files: Collection[str], read: Read, languages: list[str], checks: dict[str, str], setup: list[str]) -> None:
+    if not any(name in files for name in _PYTHON_FILES):
+        return
+    languages.append("Python")
+    runner = "python -m "
+    for lock, prefix, command in (
+        ("uv.lock", "uv run ", "uv sync --frozen"),
+        ("poetry.lock", "poetry run ", "poetry install --no-interaction"),
+    ):
+        if lock in files:
+            runner = prefix
+            setup.append(command)
+            break
+    if _uses_pytest(files, read):
+        checks["pytest"] = f"{runner}pytest -q"
+    elif "manage.py" in files:
+        checks["django"] = f"{runner.removesuffix('-m ')}manage.py test"
+    elif any(name.startswith(("tests/", "test/", "test_")) and name.endswith(".py") for name in files):
+        checks["unittest"] = "python -m unittest discover" if runner == "python -m " else f"{runner}python -m unittest"
+
+
+def _uses_pytest(files: Collection[str], read: Read) -> bool:
+    if "pytest.ini" in files or "conftest.py" in files or "tests/conftest.py" in files:
+        return True
+    settings = ("pyproject.toml", "setup.cfg", "tox.ini", "requirements.txt", "requirements-dev.txt")
+    return any("pytest" in (read(name) or "") for name in settings if name in files)
+
+
+def _node(files: Collection[str], read: Read, languages: list[str], checks: dict[str, str], setup: list[str]) -> None:
+    if "package.json" not in files:
+        return
+    languages.append("TypeScript" if "tsconfig.json" in files else "JavaScript")
+    lock = next((lock for lock in _NODE_LOCKS if lock[0] in files), None)
+    manager = lock[1] if lock else "npm"
+    if lock:
+        setup.append(lock[2])
+    try:
+        package = json.loads(read("package.json") or "{}")
+    except ValueError:
+        return
+    scripts = package.get("scripts") if isinstance(package, dict) else None
+    names = [name for name in ("test", "lint", "typecheck") if isinstance(scripts, dict) and name in scripts]
+    for name in names:
+        if "no test specified" not in str(scripts[name] if isinstance(scripts, dict) else ""):
+            checks[f"{manager}-{name}"] = f"{manager} run {name}"

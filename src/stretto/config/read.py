@@ -1,0 +1,226 @@
+"""The tables of stretto.toml, and the frozen value that they become."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stretto.config import values as v
+from stretto.config.values import Mistake, Notes
+from stretto.core import names
+from stretto.core.errors import UsageError
+from stretto.core.model import CheckSpec
+from stretto.core.plan import APPROVALS, MODES, SANDBOXES
+
+SCHEMA = 1
+AGENT_TYPES = ("claude", "command", "scripted")
+PROVIDERS = ("sqlite", "postgres-database", "postgres-schema", "postgres-cluster", "memory", "command")
+STAGES = ("plan", "implement", "check", "review", "approve", "land")
+DEFAULT_STAGES = ("implement", "check", "approve", "land")
+MOST_OPEN = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What stretto.toml says; None or empty where it says nothing. Times in seconds, `minutes` as written."""
+
+    base: str | None = None
+    target: str | None = None
+    worktrees: str | None = None
+    branch_prefix: str = names.DEFAULT_PREFIX
+    keep_landed: bool = False
+    copy: tuple[str, ...] = ()
+    setup: tuple[dict[str, Any], ...] = ()
+    env: dict[str, Any] = field(default_factory=dict)
+    env_file: str | None = None
+    ports: dict[str, int] = field(default_factory=dict)
+    serve: dict[str, Any] = field(default_factory=dict)
+    sandbox: str = "none"
+    database: dict[str, Any] = field(default_factory=dict)
+    checks: tuple[CheckSpec, ...] = ()
+    roles: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stages: tuple[str, ...] = DEFAULT_STAGES
+    approve: str = "human"
+    check_rounds: int = 3
+    review_rounds: int = 2
+    open: int | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    minutes: float | None = None
+    silence: float | None = None
+    agents: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def _ports(value: Any, place: str, notes: Notes) -> Any:
+    """Names with their place in the block of 20 ports; a list numbers them from 1."""
+    if isinstance(value, list):
+        value = {str(name): n for n, name in enumerate(value, 1)}
+    read = v.named(v.number(0, 19), "port", names.is_env_name)(value, place, notes)
+    if read is not v.WRONG and len(set(read.values())) < len(read):
+        notes.wrong(place, "two ports have the same place in the block", "give each another number from 0 to 19")
+    return read
+
+
+_BRANCH = v.matching(names.is_branch, "a name that git accepts for a branch", "main")
+_FILE = v.matching(
+    lambda value: bool(value.strip()) and not value.startswith(("/", "~")) and ".." not in value.split("/"),
+    "a path inside of the worktree",
+    ".env.local",
+)
+_PREFIX = v.matching(names.is_prefix, "a prefix for branches (up to four plain names)", names.DEFAULT_PREFIX)
+_SERVER = v.table({"run": v.text, "port": v.text, "ready": v.text, "timeout": v.duration})
+_MODEL = {"model": v.text, "permissions": v.permissions}
+_ROLE = v.table({"agent": v.text, "mode": v.choice(*MODES), "fallback": v.texts, **_MODEL})
+_AGENT_KEYS: dict[str, v.Reader] = {
+    "type": v.choice(*AGENT_TYPES),
+    "command": v.texts,
+    "args": v.texts,
+    "env": v.variables,
+    "mcp": v.named(lambda value, place, notes: value, "MCP server"),
+    **_MODEL,
+}
+
+#: every table of stretto.toml with its keys
+TABLES: dict[str, v.Reader] = {
+    "schema": v.number(SCHEMA, SCHEMA),
+    "project": v.table(
+        {"base": v.text, "target": _BRANCH, "worktrees": v.text, "branch_prefix": _PREFIX, "keep_landed": v.truth}
+    ),
+    "workspace": v.table(
+        {
+            "copy": v.texts,
+            "setup": v.commands,
+            "env": v.variables,
+            "env_file": _FILE,
+            "ports": _ports,
+            "serve": v.named(_SERVER, "server"),
+            "sandbox": v.choice(*SANDBOXES),
+        }
+    ),
+    "database": v.table({"provider": v.choice(*PROVIDERS), "url": v.text, "migrate": v.text, "seed": v.text}),
+    "checks": v.checks,
+    "roles": v.named(_ROLE, "role"),
+    "pipeline": v.table(
+        {
+            "stages": v.stages(STAGES),
+            "approve": v.choice(*APPROVALS),
+            "check_rounds": v.number(0, 100),
+            "review_rounds": v.number(0, 100),
+        }
+    ),
+    "limits": v.table(
+        {
+            "open": v.number(1, MOST_OPEN),
+            "tokens": v.number(1, 10**15),
+            "cost": v.number(0, 10**9, whole=False),
+            "minutes": v.number(0, 10**6, whole=False),
+            "silence": v.duration,
+        }
+    ),
+    "agents": v.named(v.table(_AGENT_KEYS), "agent"),
+}
+
+
+def parse(text: str) -> tuple[Config, list[Mistake]]:
+    """What the file says as far as it can be read, and all its mistakes in the order of lines. Never raises."""
+    text = text.replace("\r\n", "\n").removeprefix("\ufeff")
+    try:
+        data = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as failure:
+        return Config(), [_syntax(str(failure))]
+    notes = Notes()
+    read = v.table(TABLES)(data, "", notes)
+    flat = {key: value for name in ("project", "workspace", "pipeline", "limits") for key, value in _part(read, name)}
+    named = {name: read[name] for name in ("database", "checks", "roles", "agents") if name in read}
+    config = Config(**flat, **named)
+    _check_together(config, notes)
+    found = [Mistake(place, _line_of(text, place), message, form) for place, message, form in notes.found]
+    return config, sorted(found, key=lambda mistake: mistake.line or 0)
+
+
+def _part(read: Mapping[str, Any], name: str) -> Any:
+    return read.get(name, {}).items()
+
+
+def _syntax(message: str) -> Mistake:
+    at = re.search(r"\(at line (\d+), column \d+\)", message)
+    line = int(at[1]) if at else None
+    said = message[: at.start()].strip() if at else message
+    return Mistake("", line, f"this is not TOML: {said}", "see https://toml.io for the form of a value")
+
+
+def _check_together(config: Config, notes: Notes) -> None:
+    """What can only be told from several keys."""
+    for key, value in config.env.items():
+        for name in v.placeholders(value) if isinstance(value, str) else ():
+            _check_placeholder(f"workspace.env.{key}", name, config, notes)
+    for name, server in config.serve.items():
+        if "run" not in server:
+            notes.wrong(f"workspace.serve.{name}", "the server has no command", 'write `run = "…"`')
+        if "port" in server and server["port"] not in config.ports:
+            notes.wrong(
+                f"workspace.serve.{name}.port", f"`{server['port']}` is no port", "name it in [workspace.ports]"
+            )
+    for check in config.checks:
+        for name in check.serve:
+            if name not in config.serve:
+                notes.wrong(f"checks.{check.name}.serve", f"`{name}` is no server", "describe it in [workspace.serve]")
+    for name, agent in config.agents.items():
+        _check_agent(name, agent, notes)
+
+
+def _check_placeholder(place: str, name: str, config: Config, notes: Notes) -> None:
+    if name.startswith("port."):
+        if name.removeprefix("port.") not in config.ports:
+            notes.wrong(place, f"`{{{name}}}` names no port", f"add `{name[5:]} = 1` to [workspace.ports]")
+    elif name == "database.url" and not config.database:
+        notes.wrong(place, "`{database.url}` needs a database", "describe it in [database]")
+    elif name not in v.PLACEHOLDERS:
+        known = ", ".join(f"{{{one}}}" for one in (*v.PLACEHOLDERS, "port.NAME"))
+        notes.wrong(place, f"`{{{name}}}` is not known", f"known: {known}; for braces write `{{{{{name}}}}}`")
+
+
+def _check_agent(name: str, agent: Mapping[str, Any], notes: Notes) -> None:
+    if "type" not in agent and name not in AGENT_TYPES and "command" not in agent:
+        notes.wrong(f"agents.{name}", "the agent has neither type nor command", 'write `type = "claude"`')
+    elif agent.get("type") in ("command", "scripted") and not agent.get("command"):
+        notes.wrong(f"agents.{name}", "the agent has no command", 'write `command = ["python3", "agent.py"]`')
+
+
+def _line_of(text: str, place: str) -> int | None:
+    """The line where a key stands, as well as a scan of headers and keys can tell."""
+    wanted = re.sub(r"\[\d+\]", "", place)
+    header, best, best_length = "", None, -1
+    for number, line in enumerate(text.split("\n"), 1):
+        if head := re.match(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?$", line):
+            header = _dotted(head[1])
+            at = header
+        elif key := re.match(r"""\s*((?:[\w.-]|"[^"]*"|'[^']*')+)\s*=""", line):
+            at = f"{header}.{_dotted(key[1])}" if header else _dotted(key[1])
+        else:
+            continue
+        if (wanted == at or wanted.startswith(at + ".")) and len(at) > best_length:
+            best, best_length = number, len(at)
+    return best
+
+
+def _dotted(written: str) -> str:
+    return re.sub(r"\s*\.\s*", ".", re.sub(r"[\"']", "", written)).strip()
+
+
+def load(text: str, name: str = "stretto.toml") -> Config:
+    """What the file says. Raises UsageError with all mistakes, each with its place."""
+    config, mistakes = parse(text)
+    if mistakes:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        raise UsageError(
+            "\n".join([f"{name} has {count}:", *(f"  {mistake}" for mistake in mistakes)]),
+            code="bad_config",
+            object=name,
+            hint=f"correct {name} and try again",
+            details={"mistakes": [mistake.as_json() for mistake in mistakes]},
+        )
+    return config

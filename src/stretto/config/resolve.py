@@ -1,0 +1,171 @@
+"""The configuration of one run: stretto.toml, the plan and the words of the call become one frozen JSON value."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from stretto.config.read import AGENT_TYPES, SCHEMA, Config
+from stretto.core import names
+from stretto.core.errors import UsageError
+from stretto.core.finding import closest
+from stretto.core.model import AgentSpec
+from stretto.core.plan import ROLES, Plan
+from stretto.core.plan_values import check_json
+
+DEFAULT_AGENT = "claude"
+#: agents that need no configuration
+BUILT_IN: dict[str, dict[str, Any]] = {"claude": {"type": "claude"}}
+
+
+def agent_option(words: str) -> AgentSpec | str:
+    """What `--agent` means: `command:PROG ARGS` and `scripted:FILE` describe an agent, all else names one.
+
+    Raises UsageError for a description without a program or file, or with unbalanced quotes.
+    """
+    type_, colon, rest = words.partition(":")
+    if not colon or type_ not in ("command", "scripted"):
+        return words
+    try:
+        argv = tuple(shlex.split(rest)) if type_ == "command" else (rest.strip(),)
+    except ValueError as failure:
+        raise UsageError(f"--agent {words!r}: {failure}", object=words, hint="balance the quotes") from failure
+    if not argv or not argv[0] or "\0" in rest:
+        example = "command:python3 agent.py" if type_ == "command" else "scripted:agent.toml"
+        raise UsageError(f"--agent {words!r} names no program", object=words, hint=f"--agent '{example}'")
+    return AgentSpec(type_, type_, argv)
+
+
+def resolve(
+    config: Config,
+    plan: Plan,
+    *,
+    agent: AgentSpec | str | None = None,
+    mode: str | None = None,
+    approve: str | None = None,
+    open_limit: int | None = None,
+) -> dict[str, Any]:
+    """The frozen configuration of a run, JSON all through. Words of the call win over the plan, the plan over the file.
+
+    `agent` is "" unless call or plan name one for all roles. `checks` are the plan's, else the file's; a task's own
+    stand in its row. `capture` maps variables of workspaces to the caller's variables that they are taken from, and
+    `secret_names` are those among them that are never stored. An agent that the person typed has `typed: true`.
+    Raises UsageError if call, plan or a role name an agent that is not known.
+    """
+    agents = _agents(config, agent)
+    chosen = agent.name if isinstance(agent, AgentSpec) else agent or plan.agent or ""
+    frozen: dict[str, Any] = {
+        "schema": SCHEMA,
+        "base": plan.base or config.base,
+        "target": plan.target or config.target,
+        "worktrees": config.worktrees,
+        "branch_prefix": config.branch_prefix,
+        "keep_landed": config.keep_landed,
+        "copy": list(config.copy),
+        "setup": [dict(command) for command in config.setup],
+        "env_file": config.env_file,
+        "ports": dict(config.ports),
+        "serve": {name: dict(server) for name, server in config.serve.items()},
+        "sandbox": config.sandbox,
+        "database": dict(config.database) or None,
+        "checks": [check_json(check) for check in (config.checks if plan.checks is None else plan.checks)],
+        "agent": chosen,
+        "model": plan.model,
+        "mode": mode or plan.mode,
+        "agents": agents,
+        "roles": _roles(config, plan, chosen),
+        "stages": list(config.stages),
+        "approve": approve or plan.approve or config.approve,
+        "check_rounds": config.check_rounds,
+        "review_rounds": config.review_rounds,
+        "limits": {
+            "open": open_limit or plan.open or config.open,
+            "tokens": config.tokens,
+            "cost": config.cost,
+            "minutes": config.minutes,
+            "silence": config.silence,
+        },
+        **_variables(config, plan),
+    }
+    _refuse_unknown_agents(frozen, plan)
+    return frozen
+
+
+def _agents(config: Config, agent: AgentSpec | str | None) -> dict[str, dict[str, Any]]:
+    """All agents by name; built-in ones, then those of the file, then the one that was typed."""
+    result = {}
+    for name, given in {**BUILT_IN, **config.agents}.items():
+        type_ = given.get("type") or (name if name in AGENT_TYPES else "command")
+        result[name] = _agent(type_, {**BUILT_IN.get(name, {}), **given})
+    if isinstance(agent, AgentSpec):
+        given = {"command": agent.command, "args": agent.args}
+        result[agent.name] = {**_agent(agent.type, given), "typed": True}
+    return result
+
+
+def _agent(type_: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    env = {key: value for key, value in given.get("env", {}).items() if isinstance(value, str)}
+    return {
+        "type": type_,
+        "command": list(given.get("command", ())),
+        "args": list(given.get("args", ())),
+        "env": env,
+        "mcp": dict(given.get("mcp", {})),
+        "model": given.get("model"),
+        "permissions": given.get("permissions"),
+    }
+
+
+def _roles(config: Config, plan: Plan, chosen: str) -> dict[str, dict[str, Any]]:
+    """Every role that the plan or the file names, and those that stretto knows."""
+    known = dict.fromkeys([*ROLES, *config.roles, *(task.role for task in plan.tasks)])
+    default: dict[str, Any] = {
+        "agent": chosen or DEFAULT_AGENT,
+        "model": None,
+        "mode": None,
+        "permissions": None,
+        "fallback": [],
+    }
+    result = {}
+    for name in known:
+        given = dict(config.roles.get(name, {}))
+        given["fallback"] = list(given.get("fallback", ()))
+        result[name] = {**default, **given}
+    return result
+
+
+def _variables(config: Config, plan: Plan) -> dict[str, Any]:
+    """Values that are written down, and names of those that are taken from the caller's environment."""
+    given = {**config.env, **plan.env}
+    capture = {key: value for key, value in given.items() if isinstance(value, dict)}
+    for agent in config.agents.values():
+        capture |= {key: value for key, value in agent.get("env", {}).items() if isinstance(value, dict)}
+    return {
+        "env": {key: value for key, value in given.items() if isinstance(value, str)},
+        "capture": {key: value["from"] for key, value in capture.items()},
+        "secret_names": sorted(key for key, value in capture.items() if value["secret"]),
+    }
+
+
+def _refuse_unknown_agents(frozen: Mapping[str, Any], plan: Plan) -> None:
+    agents = frozen["agents"]
+    named = [("the call or the plan", frozen["agent"])] if frozen["agent"] else []
+    named += [(f"task {task.id}", task.agent) for task in plan.tasks if task.agent]
+    for role, given in frozen["roles"].items():
+        named += [(f"role {role}", one) for one in (given["agent"], *given["fallback"])]
+    for who, name in named:
+        if name not in agents:
+            guess = closest(name, agents)
+            hint = (
+                f"did you mean `{guess}`?"
+                if guess
+                else f"known: {', '.join(agents)}; or describe [agents.{_safe(name)}]"
+            )
+            raise UsageError(
+                f"{who} names the agent {name!r}, which is not known", code="unknown_agent", object=name, hint=hint
+            )
+
+
+def _safe(name: str) -> str:
+    return name if names.is_plain_name(name) else "NAME"

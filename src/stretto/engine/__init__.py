@@ -1,0 +1,1 @@
+"""Observe, decide, act: the reconciler and the operations that faces ask for."""

@@ -1,0 +1,88 @@
+"""How a session ended, and what that says of the messages that it had: evidence from the shim's folder.
+
+Specification. Three kinds of ends are told apart. A session whose shim died left no record: what it had reached may
+have had its effect. An agent that ended by itself is recorded with its exit code: its turn failed, and the last line
+that it said on stderr is the reason. An agent that refused its conversation read no message at all: what was given to
+it goes to the next session, with a conversation of its own or the one that is there already.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stretto.core.model import Delivery, Message, MessageKind, Session, TurnResult
+from stretto.engine.parts import Parts
+from stretto.interfaces import ShimState
+
+#: bytes of stderr that are looked at, and characters of its last line that are told
+TAIL, TOLD = 4096, 300
+_UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\uffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a session is over.
+
+    `own`: its agent ended by itself. `refused`: the word for a conversation that it would not have.
+    """
+
+    why: str
+    own: bool = False
+    refused: str | None = None
+
+
+def look(parts: Parts, session: Session) -> Ending:
+    """What the folder of a session that is over says of its end."""
+    folder = Path(session.folder)
+    if session.parser.get("refused"):
+        return Ending("its agent does not know the conversation", refused=str(session.parser["refused"]))
+    if session.parser.get("because"):
+        return Ending(str(session.parser["because"]))
+    record = parts.shims.state(folder).exit
+    if record is None:
+        return Ending("its session died")
+    reason = str(record.get("reason") or "")
+    if not reason.startswith(("exited", "cannot start")):
+        return Ending(f"its session was ended: {reason}" if reason else "its session was ended")
+    if record.get("signal") is not None:
+        return Ending(f"its agent was ended by signal {record['signal']}")
+    said = parts.shims.tail(folder, "err", TAIL)
+    agent = parts.agent(str(session.parser.get("type") or session.agent))
+    refused = agent.refused(said)
+    return Ending(_words(record, reason, said), own=refused is None, refused=refused)
+
+
+def _words(record: dict[str, Any], reason: str, said: bytes) -> str:
+    what = reason if reason.startswith("cannot start") else f"its agent ended with exit code {record.get('code')}"
+    last = last_line(said)
+    return f"{what}: {last}" if last else what
+
+
+def last_line(said: bytes) -> str:
+    """The last line that says something, fit to be shown."""
+    lines = [_UNPRINTABLE.sub("", line).strip() for line in said.decode("utf-8", "replace").splitlines()]
+    return next((line[:TOLD] for line in reversed(lines) if line), "")
+
+
+def fate(message: Message, state: ShimState, ending: Ending, *, first: bool) -> dict[str, Any]:
+    """What becomes of a message of a session that is over (DECISIONS 20). `first`: no turn had reached it before."""
+    number = message.number or 0
+    delivered, attempted = number <= state.delivered, number <= state.attempting
+    if message.kind is not MessageKind.TURN:
+        return {"state": Delivery.DONE if delivered else Delivery.WITHDRAWN}
+    if ending.refused is not None:
+        return back()
+    if ending.own and (delivered or first):
+        # also what it never read: an agent that ends at once would be started again for ever
+        return {"state": Delivery.DONE, "result": TurnResult.FAILED}
+    if delivered:
+        return {"state": Delivery.INTERRUPTED, "result": TurnResult.INTERRUPTED}
+    return {"state": Delivery.UNDELIVERED} if attempted else back()
+
+
+def back() -> dict[str, Any]:
+    """The changes that give a message back to the queue: certainly nobody has read it."""
+    return {"state": Delivery.QUEUED, "session": None, "number": None, "delivered_at": None}

@@ -1,0 +1,112 @@
+"""Make a task's workspace: branch from the right base, worktree, environment, set-up commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stretto import files
+from stretto.core import names
+from stretto.core.actions import Prepare
+from stretto.core.errors import StrettoError
+from stretto.core.facts import Facts
+from stretto.core.inbox import options
+from stretto.core.model import CheckResult, CheckSpec, Item, ItemKind, Run, Task
+from stretto.engine import environment
+from stretto.engine.acts.rows import end_task, open_item, short_id
+from stretto.engine.parts import Parts, Repository
+from stretto.interfaces import Workspace
+
+
+def prepare(parts: Parts, f: Facts, action: Prepare) -> None:
+    """Ensure the workspace. What cannot be made goes to the inbox as `setup`, or fails the task under `auto`."""
+    try:
+        workspace, base = _ensure(parts, f)
+        _set_up(parts, f, workspace)
+    except StrettoError as error:
+        if files.is_full(error):
+            raise  # nobody's fault, and it passes: tried again
+        _report(parts, f, error)
+        return
+    with parts.store.write() as tx:
+        tx.update(
+            Task,
+            f.task.uid,
+            base=base,
+            branch=workspace.branch,
+            workspace=str(workspace.path),
+            bay=workspace.bay,
+            head=f.task.head or base,
+        )
+        tx.event("task.prepared", task=f.task.uid, path=str(workspace.path), base=base, branch=workspace.branch)
+
+
+def _ensure(parts: Parts, f: Facts) -> tuple[Workspace, str]:
+    repository = parts.repositories.of(f.run)
+    base = f.task.base or start_commit(repository, f.run, f.task)
+    prefix = str(f.run.config.get("branch_prefix") or names.DEFAULT_PREFIX)
+    branch = f.task.branch or names.branch_name(f.task.uid, prefix)
+    ref = names.ref_name("base", f.task.uid, "commit")
+    if repository.git.read_ref(ref) is None:
+        repository.git.update_ref(ref, base, None, "stretto: base")
+    if f.task.base is None or f.task.branch is None:
+        with parts.store.write() as tx:
+            tx.update(Task, f.task.uid, base=base, branch=branch)
+    env = environment.captured(parts, f.run)
+    return repository.workspaces.ensure(f.task.uid, "task", base, branch, env), base
+
+
+def start_commit(repository: Repository, run: Run, task: Task) -> str:
+    """The commit that a task starts from: the target as it is now, or the run's base with `--pin-base`.
+
+    A dependent always starts from the target, which contains what it needs. Raises StrettoError without a target.
+    """
+    if run.pin_base and not task.needs:
+        return run.base
+    tip = repository.git.read_ref(f"refs/heads/{run.target}")
+    if tip is None:
+        raise StrettoError(
+            f"the target branch {run.target} is gone",
+            code="no_target",
+            object=run.target,
+            hint=f"git branch {run.target} {run.base[:12]}",
+        )
+    return tip
+
+
+def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
+    """Run the trusted set-up commands in order; raises StrettoError for the first that does not pass."""
+    for number, raw in enumerate(f.run.config.get("setup", ()), 1):
+        spec = CheckSpec(f"setup-{number}", str(raw["run"]), float(raw.get("timeout", 1800.0)))
+        output = environment.output_path(parts, f.task.uid, spec.name)
+        env = environment.for_task(parts, f, workspace.env, purpose="task", tree=None)
+        outcome = parts.checks.run(spec, Path(workspace.path), env, output, lambda: environment.unwanted(parts, f.task))
+        if outcome.result is not CheckResult.PASSED:
+            files.require_space(Path(workspace.path), parts.home.path)
+            raise StrettoError(
+                f"set-up command {spec.run!r} {outcome.result.value}: {outcome.reason}",
+                code="setup_failed",
+                object=f.task.uid,
+                hint=f"its output: {output}",
+            )
+
+
+def _report(parts: Parts, f: Facts, error: StrettoError) -> None:
+    text = error.message if error.hint is None else f"{error.message} ({error.hint})"
+    with parts.store.write() as tx:
+        if f.auto:
+            end_task(tx, f.task, environment.FAILED, f"no workspace: {text}")
+            return
+        tries = sum(1 for i in f.items if i.key.startswith("prepare:"))
+        open_item(
+            tx,
+            Item(
+                id=short_id(),
+                task=f.task.uid,
+                kind=ItemKind.SETUP,
+                key=f"prepare:{tries}",
+                text=text,
+                options=options(ItemKind.SETUP),
+                payload={},
+                opened_at=tx.now,
+            ),
+        )

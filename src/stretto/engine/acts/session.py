@@ -1,0 +1,359 @@
+"""Sessions: bring one up, hand it messages, interrupt it, end it, and what to do when its shim died.
+
+Specification. A message gets its number in the session's `in.jsonl` in a committed row before the record is appended,
+and appending a number that is there already does nothing: so a crash at any point leads to exactly one record. A
+session row is written before its shim is started; starting is repeated until the folder holds a `shim.json`, and the
+folder's lock lets one shim live. A session whose shim died is never revived: the next one has a generation of its own
+and takes up the conversation by its id. What is not known to have reached the agent is `undelivered` and is not sent
+again.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from stretto import files
+from stretto.agentapi.protocol import MAX_SOCKET_PATH, socket_path
+from stretto.core.actions import Deliver, Interrupt, Recover, Stop
+from stretto.core.errors import StrettoError
+from stretto.core.facts import Facts
+from stretto.core.model import Delivery, Message, MessageKind, Origin, Session, Task, TurnResult
+from stretto.core.who import agent_of
+from stretto.engine import environment, messages
+from stretto.engine.acts import endings
+from stretto.engine.acts.endings import Ending
+from stretto.engine.acts.rows import add_control, close_permissions, short_id
+from stretto.engine.parts import Parts
+from stretto.home import runtime_folder
+from stretto.interfaces import Launch, SessionContext
+from stretto.store.sqlite import Writer
+
+#: seconds that an agent has to go by itself
+GRACE = 5.0
+#: the agent would not begin a conversation because one of this id is there
+IN_USE = "conversation_in_use"
+
+
+def deliver(parts: Parts, f: Facts, action: Deliver) -> None:
+    """Bring the session up and append the record of message `n`. What cannot start fails the turn."""
+    message = next((m for m in f.messages if m.n == action.n), None)
+    if message is None or message.state not in {Delivery.QUEUED, Delivery.WRITTEN}:
+        return
+    if _died(parts, f.session) or _refused(f.session):
+        recover(parts, f, Recover())  # what it had may have reached the agent: that is decided before anything is sent
+        return
+    if message.kind is not MessageKind.TURN:
+        _append(parts, f.session, message)
+        return
+    try:
+        session = _live_session(parts, f)
+    except StrettoError as error:
+        if files.is_full(error):
+            raise
+        _fail_turn(parts, f.task, message, error)
+        return
+    _append(parts, session, message)
+
+
+def _died(parts: Parts, session: Session | None) -> bool:
+    """Whether the shim of a session that is not over was there and is gone."""
+    if session is None or session.ended_at is not None:
+        return False
+    state = parts.shims.state(Path(session.folder))
+    return state.alive is False and state.begun
+
+
+def _refused(session: Session | None) -> bool:
+    """Whether the agent of a session that is not over would not have its conversation: it is about to end."""
+    return session is not None and session.ended_at is None and "refused" in session.parser
+
+
+def _append(parts: Parts, session: Session | None, message: Message) -> None:
+    """Append the record, and before it what a crash left numbered but not appended: records stand in their order."""
+    if session is None:
+        return
+    number = _numbered(parts, session, message)
+    if number is None:
+        return
+    with parts.store.read() as db:
+        where = "session = ? AND state = 'written' AND number <= ? ORDER BY number"
+        due = db.select(Message, where, session.id, number)
+    agent = parts.agent(_agent_type(parts, session))
+    for m in due:
+        data = m.data if m.data is not None else agent.turn(m.text)
+        parts.shims.append(Path(session.folder), m.kind.value, data, int(m.number or 0))
+        parts.appended.add((session.id, int(m.number or 0)))
+
+
+def _numbered(parts: Parts, session: Session, message: Message) -> int | None:
+    """Give the message its place in the session, committed before anything is written to the shim.
+
+    None: it is not to be sent (any more). The caller's facts may be older than what another pass has done meanwhile:
+    only the row decides, or a message would get a second place.
+    """
+    if message.number is not None and message.session == session.id:
+        return message.number
+    with parts.store.write() as tx:
+        now = tx.one(Message, "task = ? AND n = ?", message.task, message.n)
+        if now is None or now.number is not None or now.state is not Delivery.QUEUED:
+            return now.number if now is not None and now.session == session.id else None
+        number = _next_number(tx, session.id)
+        key = (message.task, message.n)
+        text = _whole(parts, tx, session, message)
+        tx.update(Message, key, session=session.id, number=number, state=Delivery.WRITTEN, text=text)
+    return number
+
+
+def _whole(parts: Parts, tx: Writer, session: Session, message: Message) -> str:
+    """The words of a message. The first turn of a conversation says what the task is, whatever it was made for.
+
+    An agent that keeps no conversation is told it with every turn; a resumed or changed task says it by itself.
+    """
+    keeps = getattr(parts.agent(_agent_type(parts, session)), "conversational", True)
+    if message.kind is not MessageKind.TURN or message.origin is Origin.START:
+        return message.text
+    if not keeps and message.origin in {Origin.RESUME, Origin.SPEC}:
+        return message.text
+    told = tx.one(Message, "session = ? AND kind = 'turn' AND number IS NOT NULL", session.id) is not None
+    if keeps and (told or session.parser.get("resume")):
+        return message.text
+    where = "task = ? AND kind = 'turn' AND origin IN ('start', 'spec') AND state != 'withdrawn' AND n < ? ORDER BY n"
+    asked = {said.origin: said.text for said in tx.select(Message, where, message.task, message.n)}
+    text = message.text
+    for origin in (Origin.START, Origin.SPEC):  # a changed spec says itself that it replaces what stands before it
+        text = messages.with_task(text, asked[origin]) if origin in asked else text
+    return text
+
+
+def _next_number(tx: Writer, session: str) -> int:
+    return int(tx.value("SELECT COALESCE(MAX(number), 0) + 1 FROM messages WHERE session = ?", session))
+
+
+def _agent_type(parts: Parts, session: Session) -> str:
+    return str(session.parser.get("type") or session.agent)
+
+
+def _live_session(parts: Parts, f: Facts) -> Session:
+    """The session that can take a message now. Raises StrettoError when its agent cannot be started."""
+    session = f.session
+    if session is not None and session.ended_at is None:
+        state = parts.shims.state(Path(session.folder))
+        if state.alive is False and not state.begun:
+            _start(parts, f, session)
+        return session
+    return _new_session(parts, f, session)
+
+
+def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
+    spec = agent_of(f)
+    reason = parts.agent(spec.type).probe(spec, environment.captured(parts, f.run))
+    if reason is not None:
+        raise StrettoError(reason, code="agent_missing", object=spec.name, hint="stretto doctor")
+    missing = parts.secrets.missing(f.run)
+    if missing:
+        raise StrettoError(
+            f"the values of {', '.join(missing)} were lost when the daemon was restarted",
+            code="secrets_lost",
+            object=f.run.id,
+            hint=f"set them and call: stretto retry {f.task.id}",
+        )
+    conversation = _taken_up(old)
+    identity = short_id(12)
+    session = Session(
+        id=identity,
+        task=f.task.uid,
+        role=f.task.role,
+        agent=spec.name,
+        model=spec.model,
+        mode="stream",
+        conversation=conversation or str(uuid.uuid4()),
+        generation=old.generation + 1 if old is not None else 1,
+        folder=str(parts.home.sessions / identity),
+        started_at=parts.clock.now(),
+        status_at=parts.clock.now(),
+        parser={"type": spec.type, "resume": conversation is not None},
+    )
+    with parts.store.write() as tx:
+        tx.insert(session)
+        tx.event("session.started", task=f.task.uid, session=session.id, agent=spec.name, generation=session.generation)
+    _start(parts, f, session)
+    return session
+
+
+def _taken_up(old: Session | None) -> str | None:
+    """The conversation that the next session resumes: one that the agent knows by its id; None for a new one."""
+    if old is None or old.end_reason == "fresh":
+        return None
+    refused = old.parser.get("refused")
+    known = refused == IN_USE or (refused is None and (old.parser.get("began") or old.parser.get("resume")))
+    return old.conversation if known else None
+
+
+def _start(parts: Parts, f: Facts, session: Session) -> None:
+    """Start the shim of a session row; may be repeated."""
+    folder = Path(session.folder)
+    launch = parts.agent(_agent_type(parts, session)).launch(agent_of(f), _context(parts, f, session))
+    spec = _shim_spec(parts, f, session, launch)
+    secrets = {**parts.secrets.of(f.run), "STRETTO_AGENT_TOKEN": parts.agent_token(session.id)}
+    _write_first(parts, f.task.uid, session, launch)
+    parts.shims.start(folder, spec, secrets)
+    for message in _first_messages(parts, session):
+        _append(parts, session, message)
+
+
+def _write_first(parts: Parts, uid: str, session: Session, launch: Launch) -> None:
+    """The handshake of the agent's protocol becomes the first messages of the session, once."""
+    if not launch.first or _first_messages(parts, session):
+        return
+    with parts.store.write() as tx:
+        for kind, data in launch.first:
+            add_control(tx, uid, session.id, MessageKind(kind), Origin.START, data)
+
+
+def _first_messages(parts: Parts, session: Session) -> list[Message]:
+    with parts.store.read() as db:
+        return db.select(Message, "session = ? AND origin = 'start' AND kind != 'turn' ORDER BY n", session.id)
+
+
+def _context(parts: Parts, f: Facts, session: Session) -> SessionContext:
+    env = workspace_env(parts, f)
+    return SessionContext(
+        session=session.id,
+        task=f.task.uid,
+        workspace=Path(str(f.task.workspace)),
+        folder=Path(session.folder),
+        env=env,
+        conversation=session.conversation,
+        resume=bool(session.parser.get("resume")),
+        model=session.model,
+        permissions=agent_of(f).permissions,
+        report_file=env["STRETTO_REPORT_FILE"],
+    )
+
+
+def workspace_env(parts: Parts, f: Facts) -> dict[str, str]:
+    """The agent's environment without secret values."""
+    env = environment.of_workspace(parts, f)
+    env["STRETTO_REPORT_FILE"] = str(messages.report_file(parts, f.task))
+    env["PATH"] = environment.agent_path(parts, env.get("PATH", ""))
+    return env
+
+
+def _shim_spec(parts: Parts, f: Facts, session: Session, launch: Launch) -> dict[str, Any]:
+    with parts.store.read() as db:
+        delivered = db.value(
+            "SELECT COUNT(*) FROM messages WHERE task = ? AND kind = 'turn' AND delivered_at IS NOT NULL", f.task.uid
+        )
+    env = {**launch.env, "STRETTO_AGENT_SOCKET": str(agent_socket(parts, session)), "STRETTO_SESSION": session.id}
+    return {
+        "schema": 1,
+        "session": session.id,
+        "style": launch.style,
+        "argv": list(launch.argv),
+        "wrapper": [],
+        "cwd": str(f.task.workspace),
+        "env": env,
+        "marker": f"STRETTO_SESSION={session.id}",
+        "nudge": str(parts.home.nudge),
+        "turn_offset": int(delivered or 0),
+        "stop_seconds": GRACE,
+    }
+
+
+def agent_socket(parts: Parts, session: Session) -> Path:
+    """Where the agent API of this session listens."""
+    short = Path(session.folder) / "agent.sock"
+    return short if len(bytes(short)) <= MAX_SOCKET_PATH else socket_path(Path(session.folder), runtime_folder())
+
+
+def _fail_turn(parts: Parts, task: Task, message: Message, error: StrettoError) -> None:
+    reason = error.message if error.hint is None else f"{error.message} ({error.hint})"
+    with parts.store.write() as tx:
+        tx.update(
+            Message,
+            (message.task, message.n),
+            state=Delivery.DONE,
+            result=TurnResult.FAILED,
+            reason=reason,
+            ended_at=tx.now,
+        )
+        tx.event("turn.ended", task=task.uid, n=message.n, result=TurnResult.FAILED, reason=reason, seconds=0.0)
+
+
+def interrupt(parts: Parts, f: Facts, action: Interrupt) -> None:
+    """Pass the person's interrupt on to the running turn, once."""
+    turn, session = f.turn, f.session
+    if turn is None or session is None or turn.number is None:
+        return
+    kind, data = parts.agent(_agent_type(parts, session)).interrupt(turn.number)
+    with parts.store.write() as tx:
+        tx.update(Task, f.task.uid, interrupt=False)
+        n = add_control(tx, f.task.uid, session.id, MessageKind(kind), Origin.PERSON, data)
+        message = tx.one(Message, "task = ? AND n = ?", f.task.uid, n)
+    if message is not None:
+        _append(parts, session, message)
+
+
+def stop(parts: Parts, f: Facts, action: Stop) -> None:
+    """End the session: its agent and all that it started."""
+    if f.session is None or f.session.ended_at is not None:
+        return
+    parts.shims.end(Path(f.session.folder), GRACE)
+    parts.drain(f.session.id)
+    lose_turn(parts, f.session, Ending(action.reason or "stopped"))
+    end_session(parts, f.session, action.reason or "stopped")
+
+
+def recover(parts: Parts, f: Facts, action: Recover) -> None:
+    """The shim died: end what is left of its agent, take over what it still wrote, keep the work, mark the turn."""
+    session = f.session
+    if session is None:
+        return
+    parts.shims.end(Path(session.folder), GRACE)
+    parts.drain(session.id)
+    if f.task.workspace is not None and Path(f.task.workspace).exists():
+        git = parts.repositories.git(f.run.root)
+        git.snapshot(Path(f.task.workspace), f.task.uid, "its session died")
+    with parts.store.read() as db:
+        session = db.one(Session, "id = ?", session.id) or session
+    ending = endings.look(parts, session)
+    lose_turn(parts, session, ending)
+    end_session(parts, session, ending.why)
+
+
+def lose_turn(parts: Parts, session: Session, ending: Ending) -> None:
+    """Mark the messages of a session that is over by what the shim's folder says of each."""
+    state = parts.shims.state(Path(session.folder))
+    with parts.store.write() as tx:
+        tx.execute(
+            "UPDATE messages SET state = 'withdrawn' WHERE session = ? AND kind != 'turn' AND state = 'queued'",
+            session.id,
+        )
+        tx.update(Task, session.task, interrupt=False)
+        if ending.refused is not None:
+            tx.update(Session, session.id, parser={**session.parser, "refused": ending.refused})
+            tx.event("conversation.refused", task=session.task, session=session.id, reason=ending.refused)
+        close_permissions(tx, session, "its session is over")
+        reached = "session = ? AND kind = 'turn' AND number IS NOT NULL AND result IS NOT NULL"
+        first = tx.one(Message, reached, session.id) is None
+        for message in tx.select(Message, "session = ? AND state IN ('written', 'delivered')", session.id):
+            changes = endings.fate(message, state, ending, first=first)
+            if changes.get("result") is not None:
+                changes |= {"reason": ending.why, "ended_at": tx.now}
+                tx.event("turn.ended", task=message.task, n=message.n, result=changes["result"], reason=ending.why)
+            tx.update(Message, (message.task, message.n), **changes)
+
+
+def end_session(parts: Parts, session: Session, why: str) -> None:
+    """Write that a session is over."""
+    state = parts.shims.state(Path(session.folder))
+    code = (state.exit or {}).get("code")
+    with parts.store.write() as tx:
+        if tx.value("SELECT ended_at FROM sessions WHERE id = ?", session.id) is not None:
+            return
+        tx.update(
+            Session, session.id, ended_at=tx.now, end_reason=why, exit_code=code, status="exited", status_at=tx.now
+        )
+        tx.event("session.ended", task=session.task, session=session.id, reason=why, code=code)

@@ -1,0 +1,296 @@
+"""What a turn left in the worktree: commit it, measure it, check it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from stretto import files
+from stretto.checks.run import environment_key
+from stretto.core import names
+from stretto.core.actions import RunChecks, Settle
+from stretto.core.errors import StrettoError
+from stretto.core.facts import Facts
+from stretto.core.inbox import options
+from stretto.core.model import Check, CheckResult, CheckSpec, Delivery, Item, ItemKind, Message, Task, TurnResult
+from stretto.core.who import agent_of
+from stretto.engine import environment, messages
+from stretto.engine.acts.rows import end_task, open_item, short_id
+from stretto.engine.acts.session import workspace_env
+from stretto.engine.parts import Parts
+from stretto.interfaces import CheckOutcome, Git
+
+_log = logging.getLogger(__name__)
+
+
+def settle(parts: Parts, f: Facts, action: Settle) -> None:
+    """Turn `n` ended: commit what it left (or snapshot it), and record head, tree, patch and note."""
+    turn = next((m for m in f.messages if m.n == action.n), None)
+    if turn is None or turn.settled or f.task.workspace is None:
+        return
+    path = Path(f.task.workspace)
+    git = parts.repositories.git(f.run.root)
+    if not path.exists():
+        raise StrettoError(
+            f"the worktree {path} cannot be reached",
+            code="worktree_gone",
+            object=str(path),
+            hint=f"stretto explain {f.task.id}",
+        )
+    if turn.result is not TurnResult.OK and not f.accepted(f"failure:{turn.n}", "continue"):
+        git.snapshot(path, f.task.uid, f"turn {turn.n} {turn.result.value if turn.result else 'ended'}")
+        _settled(parts, f, turn, {})
+    elif not f.task.lands:
+        _settled(parts, f, turn, _read_only(parts, f, git, path))
+    else:
+        try:
+            head = _commit(git, f, path, turn)
+        except StrettoError as error:
+            if files.is_full(error):
+                raise
+            _cannot_commit(parts, f, turn, error)
+            return
+        _settled(parts, f, turn, measure(git, f, head))
+
+
+def _commit(git: Git, f: Facts, path: Path, turn: Message) -> str:
+    """Commit what the agent left uncommitted; the head of the branch."""
+    branch = str(f.task.branch)
+    agent = agent_of(f)
+    text = (
+        f"{f.task.id}: {f.task.title}\n\n"
+        f"Stretto-Task: {f.task.uid}\nStretto-Agent: {agent.name}/{agent.model or 'default'}\n"
+    )
+    committed = git.commit_all(path, branch, text)
+    head = committed or git.read_ref(f"refs/heads/{branch}")
+    if head is None:
+        raise StrettoError(
+            f"the branch {branch} is gone", code="branch_gone", object=branch, hint=f"git branch {branch} {f.task.head}"
+        )
+    return head
+
+
+def measure(git: Git, f: Facts, head: str) -> dict[str, Any]:
+    """What the work at `head` is, against the target as it is now."""
+    target = git.read_ref(f"refs/heads/{f.run.target}") or f.run.base
+    base = git.merge_base(target, head) or str(f.task.base)
+    patch = git.patch(base, head)
+    diff = {
+        "base": base,
+        "files": patch.files,
+        "added": patch.added,
+        "deleted": patch.deleted,
+        "paths": list(patch.paths[:2000]),
+        "scripts": called_by_checks(f.specs, patch.paths),
+    }
+    return {"head": head, "tree": git.tree_of(head), "patch": patch.id, "diff": diff}
+
+
+def called_by_checks(specs: Sequence[CheckSpec], paths: Sequence[str]) -> list[str]:
+    """Changed files that the text of a check names: the person should look at them before approving (DESIGN 5.7)."""
+    words = {w.strip("'\"();&|<>").removeprefix("./") for s in specs for w in s.run.split()}
+    always = {"Makefile", "stretto.toml", "package.json", "tox.ini", "noxfile.py", "conftest.py", "pyproject.toml"}
+    return [p for p in paths if p in words or p.rsplit("/", 1)[-1] in always]
+
+
+def _read_only(parts: Parts, f: Facts, git: Git, path: Path) -> dict[str, Any]:
+    """A task that lands nothing: keep its report; any change is snapshotted and shown as a warning."""
+    changes: dict[str, Any] = {"head": f.task.base, "diff": {}}
+    report = messages.report_file(parts, f.task)
+    if report.exists():
+        changes["report"] = str(report)
+    state = git.worktree_state(path)
+    if not state.clean or state.head != f.task.base:
+        git.snapshot(path, f.task.uid, "a read-only task changed files")
+        changes["diff"] = {"warning": f"it changed {len(state.changed)} files, which will not land"}
+    return changes
+
+
+def _settled(parts: Parts, f: Facts, turn: Message, changes: dict[str, Any]) -> None:
+    note = messages.result_note(f, turn) if turn.result is TurnResult.OK else f.task.note
+    with parts.store.write() as tx:
+        tx.update(Message, (turn.task, turn.n), settled=True, head=changes.get("head"))
+        tx.update(Task, f.task.uid, note=note, **changes)
+        if "patch" in changes:
+            diff = changes["diff"]
+            tx.event(
+                "work.committed",
+                task=f.task.uid,
+                head=changes["head"],
+                files=diff["files"],
+                added=diff["added"],
+                deleted=diff["deleted"],
+            )
+
+
+def _cannot_commit(parts: Parts, f: Facts, turn: Message, error: StrettoError) -> None:
+    text = error.message if error.hint is None else f"{error.message} ({error.hint})"
+    with parts.store.write() as tx:
+        tx.update(
+            Message, (turn.task, turn.n), settled=True, result=TurnResult.FAILED, state=Delivery.DONE, reason=text
+        )
+
+
+def refresh(parts: Parts, f: Facts) -> bool:
+    """Bring the recorded head up to what the worktree holds now; whether it had moved."""
+    path = Path(str(f.task.workspace))
+    git = parts.repositories.git(f.run.root)
+    head = _present_head(git, f, path)
+    if head == f.task.head and f.task.patch is not None:
+        return False
+    changes = measure(git, f, head)
+    moved = changes["head"] != f.task.head
+    with parts.store.write() as tx:
+        tx.update(Task, f.task.uid, **changes)
+        if moved:
+            tx.event(
+                "work.committed",
+                task=f.task.uid,
+                head=changes["head"],
+                files=changes["diff"]["files"],
+                added=changes["diff"]["added"],
+                deleted=changes["diff"]["deleted"],
+            )
+    return True
+
+
+def _present_head(git: Git, f: Facts, path: Path) -> str:
+    """The head of the branch after everything in the worktree was committed; of the branch alone if that is gone."""
+    turn = f.turn
+    if path.exists() and turn is not None:
+        state = git.worktree_state(path)
+        return str(state.head) if state.clean and state.head == f.task.head else _commit(git, f, path, turn)
+    tip = git.read_ref(f"refs/heads/{f.task.branch}")
+    return tip or str(f.task.head)
+
+
+def run_checks(parts: Parts, f: Facts, action: RunChecks) -> None:
+    """Run the missing checks in parallel on exactly the committed tree."""
+    try:
+        if refresh(parts, f):
+            return
+        env = environment.for_task(parts, f, workspace_env(parts, f), purpose="task", tree=f.task.tree)
+    except StrettoError as error:
+        if files.is_full(error):
+            raise
+        _cannot_check(parts, f, error)
+        return
+    for name in ("STRETTO_REPORT_FILE",):
+        env.pop(name, None)
+    specs = [s for s in f.specs if s.name in action.names]
+    with parts.store.write() as tx:
+        attempts = {**f.task.attempts, "check": f.task.attempts.get("check", 0) + 1}
+        tx.update(Task, f.task.uid, attempts=attempts)
+    with ThreadPoolExecutor(max_workers=min(8, len(specs)), thread_name_prefix="check") as pool:
+        list(pool.map(lambda spec: _run_one(parts, f, spec, env), specs))
+    _take_leftovers(parts, f)
+
+
+def _take_leftovers(parts: Parts, f: Facts) -> None:
+    """What checks leave behind is no work: it is kept in a snapshot, and the worktree is again what was checked.
+
+    Otherwise it would be taken for work that was added since, be committed, and have to be checked again, for ever.
+    """
+    path = Path(str(f.task.workspace))
+    git = parts.repositories.git(f.run.root)
+    try:
+        state = git.worktree_state(path)
+        if state.clean or state.head != f.task.head or state.operation is not None:
+            return
+        kept = git.snapshot(path, f.task.uid, "what the checks left", whole=True)
+        git.restore(path, str(f.task.head))
+    except StrettoError as error:
+        _log.warning("what the checks of %s left: %s", f.task.uid, error.message)
+        return
+    with parts.store.write() as tx:
+        tx.event(
+            "work.cleaned",
+            task=f.task.uid,
+            paths=list(state.changed[:20]),
+            count=len(state.changed),
+            ref=kept.ref if kept else None,
+        )
+
+
+def _cannot_check(parts: Parts, f: Facts, error: StrettoError) -> None:
+    text = f"its checks cannot run: {error.message}"
+    with parts.store.write() as tx:
+        if f.auto:
+            end_task(tx, f.task, environment.FAILED, text)
+            return
+        tries = sum(1 for i in f.items if i.key.startswith("worktree:"))
+        open_item(
+            tx,
+            Item(
+                id=short_id(),
+                task=f.task.uid,
+                kind=ItemKind.FAILURE,
+                key=f"check-error:worktree:{tries}",
+                text=text,
+                options=options(ItemKind.FAILURE),
+                payload={"check": ""},
+                opened_at=tx.now,
+            ),
+        )
+
+
+def _run_one(parts: Parts, f: Facts, spec: CheckSpec, env: dict[str, str]) -> None:
+    output = environment.output_path(parts, f.task.uid, spec.name)
+    with parts.store.write() as tx:
+        number = tx.insert(
+            Check(
+                task=f.task.uid,
+                name=spec.name,
+                purpose="task",
+                command=spec.run,
+                tree=str(f.task.tree),
+                environment=environment_key(env),
+                result=None,
+                started_at=tx.now,
+                head=f.task.head,
+                output=str(output),
+            )
+        )
+        tx.event("check.started", task=f.task.uid, name=spec.name, tree=f.task.tree, purpose="task")
+    outcome = parts.checks.run(
+        spec, Path(str(f.task.workspace)), env, output, lambda: environment.unwanted(parts, f.task)
+    )
+    if outcome.result is not CheckResult.PASSED:
+        _blame_the_disk(parts, f, number)
+    record_check(parts, f.task.uid, number, spec, outcome, "task")
+
+
+def _blame_the_disk(parts: Parts, f: Facts, number: int) -> None:
+    """A check that does not pass on a full disk says nothing of the work: it is run again when there is space."""
+    try:
+        files.require_space(Path(str(f.task.workspace)), parts.home.path)
+    except StrettoError:
+        with parts.store.write() as tx:
+            tx.execute("DELETE FROM checks WHERE id = ?", number)
+        raise
+
+
+def record_check(
+    parts: Parts, uid: str, number: int, spec: CheckSpec, outcome: CheckOutcome, purpose: str
+) -> CheckResult:
+    """Write how a check went."""
+    with parts.store.write() as tx:
+        tx.update(Check, number, result=outcome.result, seconds=round(outcome.seconds, 3), reason=outcome.reason)
+        tx.event(
+            "check.finished",
+            task=uid,
+            name=spec.name,
+            result=outcome.result,
+            seconds=round(outcome.seconds, 3),
+            purpose=purpose,
+            reason=outcome.reason,
+        )
+    return outcome.result
+
+
+def check_folder(parts: Parts, uid: str) -> Path:
+    """Where the captured outputs of a task's checks lie."""
+    return parts.home.checks / names.file_name(uid)

@@ -1,0 +1,143 @@
+"""The words of each turn: templates filled with what the rows know, everything foreign marked as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stretto.checks.run import tail
+from stretto.core.facts import Facts, limits_of
+from stretto.core.model import Check, CheckResult, Entry, ItemKind, Message, Origin, Task
+from stretto.core.who import agent_of
+from stretto.engine.parts import Parts
+from stretto.prompts import messages as prompts
+from stretto.prompts.messages import Failure
+
+#: bytes of a failed check's output that go back to the agent
+TAIL = 6000
+
+
+def text_for(
+    parts: Parts, f: Facts, origin: Origin, words: str = "", *, question: str = "", env: dict[str, str] | None = None
+) -> str:
+    """The message of the next turn. `words`: what the person said; `question`: what they answered."""
+    match origin:
+        case Origin.START:
+            return start(parts, f, env or {})
+        case Origin.CHECK:
+            return check_failed(f)
+        case Origin.GATE:
+            return gate_failed(f)
+        case Origin.CONFLICT:
+            return conflict(parts, f)
+        case Origin.ANSWER:
+            return prompts.answer(f.task, question=question, answer=words)
+        case Origin.RESUME:
+            return resume(parts, f)
+        case Origin.SPEC:
+            return prompts.spec_changed(f.task)
+        case Origin.COMMENTS:
+            return words
+        case Origin.PERSON:
+            return prompts.person(f.task, words)
+
+
+def start(parts: Parts, f: Facts, env: dict[str, str]) -> str:
+    """The first message: the plan's context, the spec, its acceptance, what earlier tasks left."""
+    report = None if f.task.lands else str(report_file(parts, f.task))
+    return prompts.start(f.task, context=f.run.context, notes=_notes(parts, f), env=env, checks=f.specs, report=report)
+
+
+def _notes(parts: Parts, f: Facts) -> dict[str, str]:
+    """What the tasks that this one needs said about their results."""
+    with parts.store.read() as db:
+        found = [db.one(Task, "uid = ?", n.uid) for n in f.needs if n.satisfied]
+    return {t.uid: t.note for t in found if t is not None and t.note}
+
+
+def report_file(parts: Parts, task: Task) -> Path:
+    """Where a task that lands nothing writes its report; outside of its worktree."""
+    return parts.home.reports / f"{task.run}__{task.id}.md"
+
+
+def check_failed(f: Facts) -> str:
+    """Which checks failed on the committed tree, with the end of their output."""
+    rows = [(s, f.check(s)) for s in f.specs]
+    failures = [
+        Failure(s.name, s.run, output_tail(r), r.reason)
+        for s, r in rows
+        if r is not None and r.result is CheckResult.FAILED
+    ]
+    rounds = limits_of(f.run, f.task).check_rounds
+    return prompts.check_failed(f.task, failures, round=f.task.attempts.get("repair", 0) + 1, rounds=rounds)
+
+
+def output_tail(row: Check | Entry) -> str:
+    """The end of a captured output, fit for a prompt; empty when the file is gone."""
+    path = Path(row.output) if row.output else None
+    return tail(path, TAIL) if path is not None and path.exists() else ""
+
+
+def gate_failed(f: Facts) -> str:
+    """What the checks said of the work merged with the target."""
+    entry = f.entry
+    if entry is None:
+        return prompts.gate_failed(f.task, [], target=f.run.target, commit=f.run.target)
+    commands = {s.name: s.run for s in f.specs}
+    name = entry.reason.rpartition(": ")[2]
+    failure = Failure(name, commands.get(name, name), output_tail(entry), entry.reason)
+    return prompts.gate_failed(f.task, [failure], target=f.run.target, commit=entry.old or f.run.target)
+
+
+def conflict(parts: Parts, f: Facts) -> str:
+    """The files in conflict, the commit to merge, and what the others meant who changed them."""
+    entry = f.entry
+    others = _who_changed(parts, f, entry) if entry is not None and entry.old is not None else []
+    return prompts.conflict(
+        f.task,
+        target=f.run.target,
+        commit=(entry.old if entry is not None else None) or f.run.target,
+        files=entry.files if entry is not None else (),
+        others=others,
+        round=f.task.attempts.get("resolve", 0) + 1,
+        rounds=limits_of(f.run, f.task).conflict_rounds,
+    )
+
+
+def _who_changed(parts: Parts, f: Facts, entry: Entry) -> list[Task]:
+    """Tasks that landed since the branch began and touched a file in conflict."""
+    git = parts.repositories.git(f.run.root)
+    base = git.merge_base(str(entry.old), entry.head)
+    files = set(entry.files)
+    with parts.store.read() as db:
+        landed = db.select(
+            Task, "repo = ? AND landed IS NOT NULL AND uid != ? ORDER BY ended_at", f.task.repo, f.task.uid
+        )
+    touched = [t for t in landed if files & set(t.diff.get("paths", ()))]
+    return [t for t in touched if base is None or not git.is_ancestor(str((t.landed or {})["commit"]), base)]
+
+
+def resume(parts: Parts, f: Facts) -> str:
+    """Take up work again after an interruption, with what was answered meanwhile.
+
+    An agent that keeps no conversation is told again what it was asked; what only waits in line was not asked yet.
+    """
+    last = next((turn for turn in reversed(f.turns) if turn.delivered_at is not None), f.turn)
+    text = prompts.resume(f.task, last.reason if last is not None else "")
+    for item in f.items:
+        if last is not None and item.kind is ItemKind.QUESTION and item.answer and item.payload.get("turn") == last.n:
+            said = str(item.answer.get("text") or item.answer.get("key"))
+            text += "\n" + prompts.answer(f.task, question=item.text, answer=said).partition("\n\n")[2]
+    keeps = getattr(parts.agent(agent_of(f).type), "conversational", True)
+    if keeps or last is None:
+        return text
+    return with_task(text, last.text)
+
+
+def with_task(text: str, asked: str) -> str:
+    """A message for an agent that does not know what it was asked: followed by that message, without its header."""
+    return f"{text}\n## What you were asked\n\n{asked.partition(chr(10) * 2)[2]}"
+
+
+def result_note(f: Facts, turn: Message) -> str:
+    """The result of a task: what the agent noted as its result, else the end of its output (DECISIONS 14)."""
+    return f.task.note or turn.output[-2000:]

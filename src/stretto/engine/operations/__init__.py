@@ -1,0 +1,34 @@
+"""What faces can ask of the engine: one function for each verb, `(engine, args) -> JSON`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stretto.engine.engine import Engine
+from stretto.engine.operations import checkouts, removal, steer, submit, trusting
+from stretto.engine.operations.common import Args
+
+Operation = Callable[[Engine, Args], dict[str, Any]]
+
+OPERATIONS: dict[str, Operation] = {
+    "run": submit.run,
+    "add": submit.add,
+    "trust": trusting.show_or_trust,
+    "answer": steer.answer,
+    "send": steer.send,
+    "request_changes": steer.request_changes,
+    "comment": steer.comment,
+    "approve": steer.approve,
+    "land": steer.land,
+    "interrupt": steer.interrupt,
+    "pause": steer.pause,
+    "resume": steer.resume,
+    "cancel": steer.cancel,
+    "retry": steer.retry,
+    "remove": removal.remove,
+    "undo": removal.undo,
+    "purge": removal.purge,
+    "restore": removal.restore,
+    "update_checkout": checkouts.update,
+}

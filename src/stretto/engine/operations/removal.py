@@ -1,0 +1,245 @@
+"""Taking workspaces away and bringing them back: remove, undo, purge, snapshots to restore from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stretto.core.actions import Stop
+from stretto.core.errors import StrettoError
+from stretto.core.facts import Facts
+from stretto.core.model import QueueState, Run, State, Task
+from stretto.engine.acts import cleanup, rows, session
+from stretto.engine.engine import Engine
+from stretto.engine.operations import common
+from stretto.interfaces import Git, Removal, Snapshot
+
+
+def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """Take a task's workspace away: kept, then renamed into quarantine. `undo` brings it back."""
+    task = common.task_of(engine, args)
+    f = common.facts_of(engine, task)
+    if f.entry is not None and f.entry.state is QueueState.LANDING:
+        raise StrettoError(f"{task.id} is being landed", code="landing", object=task.uid, hint="try again in a moment")
+    if task.workspace is None and task.outcome is not None:
+        raise StrettoError(
+            f"{task.id} has no workspace", code="no_workspace", object=task.uid, hint="stretto undo, or stretto purge"
+        )
+    if task.outcome is None:
+        with engine.store.write() as tx:
+            rows.cancel(tx, task)
+    with engine.reconciler.claim(task.uid, "remove"):  # it may be ending the session, or keeping its work
+        session.stop(engine.parts, common.facts_of(engine, task), Stop(reason="removed"))
+        removal = cleanup.remove(engine.parts, common.facts_of(engine, task), "removed")
+        with engine.store.write() as tx:
+            fresh = tx.one(Task, "uid = ?", task.uid) or task
+            if fresh.outcome is None:
+                rows.end_task(tx, fresh, State.CANCELLED, "removed by you")
+    engine.reconciler.nudge(None)
+    return {"task": task.uid, "undo": removal.id if removal else None, "cancelled": task.outcome is None}
+
+
+def undo(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """Bring a removed workspace back, byte for byte; the newest removal of the repository without an id."""
+    row = _removal_row(engine, args)
+    run = _run(engine, str(row["task"]))
+    data = row["data"]
+    path = _brought_back(engine, run, row)
+    with engine.store.write() as tx:
+        tx.execute("UPDATE removals SET undone_at = ? WHERE id = ?", tx.now, row["id"])
+        tx.update(Task, str(row["task"]), workspace=path, branch=data.get("branch"), cleaned=True)
+        tx.event("workspace.undone", task=str(row["task"]), undo=row["id"], path=path)
+    engine.reconciler.nudge(None)
+    with engine.store.read() as db:
+        task = db.one(Task, "uid = ?", str(row["task"]))
+    return {
+        "task": row["task"],
+        "undo": row["id"],
+        "path": path,
+        "branch": data.get("branch"),
+        "retry": task is not None and task.outcome in {State.CANCELLED, State.FAILED},
+    }
+
+
+def _adopt(engine: Engine, repo: str) -> None:
+    """Write the rows of removals that were carried out by a daemon that died before it could write them."""
+    with engine.store.read() as db:
+        known = {row["id"] for row in db.rows("SELECT id FROM removals WHERE repo = ?", repo)}
+        runs = db.select(Run, "repo = ? ORDER BY created_at DESC", repo)
+    places = {(run.root, str(run.config.get("worktrees") or "")): run for run in runs}
+    for run in places.values():
+        for removal in engine.parts.repositories.of(run).workspaces.removals():
+            if removal.id not in known:
+                _adopt_one(engine, removal)
+
+
+def _adopt_one(engine: Engine, removal: Removal) -> None:
+    with engine.store.read() as db:
+        task = db.one(Task, "uid = ?", removal.owner)
+    if task is None:
+        return
+    f, reason = common.facts_of(engine, task), "found after a crash"
+    if task.workspace == str(removal.path) and not removal.path.exists():
+        cleanup.write_removal(engine.parts, f, removal, reason)
+        return
+    with engine.store.write() as tx:
+        cleanup.insert_removal(tx, f, removal, reason)
+
+
+def _brought_back(engine: Engine, run: Run, row: Mapping[str, Any]) -> str:
+    """Bring the workspace back; one that an earlier try has brought back, before it could say so, is a success."""
+    workspaces = engine.parts.repositories.of(run).workspaces
+    try:
+        return str(workspaces.undo(str(row["id"])).path)
+    except StrettoError as error:
+        there = workspaces.find(str(row["task"]), "task", {}) if error.code == "unknown_removal" else None
+        if there is None or str(there.path) != row["data"].get("path"):
+            raise
+        return str(there.path)
+
+
+def purge(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """List what removals keep; delete for good only what is named (`ids`), or all with `all`."""
+    found = _quarantined(engine, args)
+    wanted = set(args.get("ids") or ([r["id"] for r in found] if args.get("all") else []))
+    unknown = wanted - {r["id"] for r in found}
+    if unknown:
+        raise StrettoError(
+            f"nothing is kept under {sorted(unknown)[0]}",
+            code="no_removal",
+            object=sorted(unknown)[0],
+            hint="stretto purge --list",
+        )
+    for entry in found:
+        if entry["id"] in wanted:
+            _purge_one(engine, entry)
+    return {"removals": found, "purged": sorted(wanted)}
+
+
+def _purge_one(engine: Engine, entry: Mapping[str, Any]) -> None:
+    run = _run(engine, str(entry["task"]))
+    try:
+        engine.parts.repositories.of(run).workspaces.purge([str(entry["id"])])
+    except StrettoError as error:
+        if error.code != "unknown_removal":  # an earlier try has deleted it, and could not say so
+            raise
+    with engine.store.write() as tx:
+        tx.execute("UPDATE removals SET purged_at = ? WHERE id = ?", tx.now, entry["id"])
+        tx.event("workspace.purged", task=str(entry["task"]), undo=entry["id"])
+
+
+def _quarantined(engine: Engine, args: common.Args) -> list[dict[str, Any]]:
+    repo = None if args.get("everywhere") else common.key_of(common.repository(engine, args))
+    if repo is not None:
+        _adopt(engine, repo)
+    with engine.store.read() as db:
+        rows_found = db.rows(
+            "SELECT id, task, repo, data, at FROM removals WHERE undone_at IS NULL AND purged_at IS NULL"
+            " AND (? IS NULL OR repo = ?) ORDER BY at",
+            repo,
+            repo,
+        )
+    return [_entry(dict(row)) for row in rows_found]
+
+
+def _entry(row: dict[str, Any]) -> dict[str, Any]:
+    data = json.loads(row["data"])
+    return {
+        "id": row["id"],
+        "task": row["task"],
+        "at": row["at"],
+        "path": data.get("path"),
+        "branch": data.get("branch"),
+    }
+
+
+def _removal_row(engine: Engine, args: common.Args) -> dict[str, Any]:
+    wanted = args.get("id")
+    repo = None if wanted else common.key_of(common.repository(engine, args))
+    if repo is not None:
+        _adopt(engine, repo)
+    with engine.store.read() as db:
+        found = db.rows(
+            "SELECT id, task, repo, data, undone_at, purged_at FROM removals WHERE (? IS NOT NULL AND id = ?)"
+            " OR (? IS NULL AND repo = ? AND undone_at IS NULL AND purged_at IS NULL) ORDER BY at DESC LIMIT 1",
+            wanted,
+            wanted,
+            wanted,
+            repo,
+        )
+    if not found:
+        raise StrettoError(
+            f"there is no removal {wanted}" if wanted else "nothing was removed here",
+            code="no_removal",
+            object=str(wanted or repo),
+            hint="stretto purge --list",
+        )
+    row = dict(found[0])
+    if row["purged_at"] is not None or row["undone_at"] is not None:
+        word = "purged" if row["purged_at"] is not None else "undone"
+        raise StrettoError(
+            f"{row['id']} was {word} already", code="already_over", object=row["id"], hint="stretto purge --list"
+        )
+    return row | {"data": json.loads(row["data"])}
+
+
+def _run(engine: Engine, uid: str) -> Run:
+    with engine.store.read() as db:
+        run = db.one(Run, "id = (SELECT run FROM tasks WHERE uid = ?)", uid)
+    if run is None:
+        raise StrettoError(f"the run of {uid} is unknown", code="no_run", object=uid)
+    return run
+
+
+def restore(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """Bring a snapshot back into the task's workspace (its present state is kept first), or lay it out in `to`."""
+    task = common.task_of(engine, args)
+    with engine.reconciler.claim(task.uid, "restore"):
+        return _restore(engine, common.facts_of(engine, task), args)
+
+
+def _restore(engine: Engine, f: Facts, args: common.Args) -> dict[str, Any]:
+    task, git = f.task, engine.parts.repositories.git(f.run.root)
+    snapshot = _snapshot(git, task, str(args.get("ref") or "latest"))
+    if args.get("to"):
+        place = Path(str(args["to"]))
+        git.export(snapshot.commit, place)
+        return {"task": task.uid, "ref": snapshot.ref, "path": str(place), "kept": None}
+    if task.workspace is None:
+        raise StrettoError(
+            f"{task.id} has no workspace to restore into",
+            code="no_workspace",
+            object=task.uid,
+            hint=f"stretto restore {task.id} {snapshot.ref.rpartition('/')[2]} --to FOLDER",
+        )
+    if f.turn_running:
+        raise StrettoError(
+            f"{task.id} is being worked on; its files cannot be changed under its agent",
+            code="turn_running",
+            object=task.uid,
+            hint=f"stretto interrupt {task.id}, or restore with --to FOLDER",
+        )
+    path = Path(task.workspace)
+    kept = git.snapshot(path, task.uid, f"before restoring {snapshot.ref.rpartition('/')[2]}")
+    git.restore(path, snapshot.commit)
+    with engine.store.write() as tx:
+        tx.event("workspace.restored", task=task.uid, ref=snapshot.ref, kept=kept.ref if kept else None)
+    engine.reconciler.nudge(task.uid)
+    return {"task": task.uid, "ref": snapshot.ref, "path": str(path), "kept": kept.ref if kept else None}
+
+
+def _snapshot(git: Git, task: Task, wanted: str) -> Snapshot:
+    found = git.snapshots(task.uid)
+    if wanted == "latest" and found:
+        return found[-1]
+    for one in found:
+        if wanted in {one.ref, one.ref.rpartition("/")[2], one.commit}:
+            return one
+    raise StrettoError(
+        f"{task.id} has no snapshot {wanted}",
+        code="no_snapshot",
+        object=wanted,
+        hint=f"stretto snapshots {task.id}",
+    )

@@ -1,0 +1,306 @@
+"""`stretto run` and `stretto add`: from words to rows, or to a refusal that says what to do.
+
+Specification. Everything that can be refused is refused before the first row is written; the rows of a run are written
+in one transaction. A plan that is running already (same repository, same file) is compared and changed instead.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stretto import trust
+from stretto.core import graph, names
+from stretto.core.errors import StrettoError, UsageError
+from stretto.core.model import Kind, Run, Task
+from stretto.core.one_task import one_task
+from stretto.core.plan import Plan, PlanTask, errors
+from stretto.core.who import agent_spec
+from stretto.engine.engine import Engine
+from stretto.engine.operations import base, change, checkouts, common, trusting
+from stretto.engine.operations.rows import task_row
+from stretto.engine.operations.settings import Resolved, refuse, resolve
+from stretto.git.repository import Repository
+from stretto.reads import find
+from stretto.store.sqlite import Writer
+
+#: variables that every run captures from its caller (DECISIONS 3)
+CAPTURED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "TMPDIR")
+#: what the programs of a type of agent read from the person's environment, and whether it is a secret
+OWN_VARIABLES: dict[str, dict[str, bool]] = {
+    "claude": {
+        "ANTHROPIC_API_KEY": True,
+        "ANTHROPIC_AUTH_TOKEN": True,
+        "CLAUDE_CODE_OAUTH_TOKEN": True,
+        "ANTHROPIC_BASE_URL": False,
+        "CLAUDE_CONFIG_DIR": False,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": False,
+        "CLAUDE_CODE_MAX_RETRIES": False,
+        "DISABLE_TELEMETRY": False,
+        "DISABLE_ERROR_REPORTING": False,
+    }
+}
+#: open tasks until this many have landed in a repository, and after that
+FEW, FIRST_LIMIT, LIMIT = 5, 2, 3
+
+
+def run(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """Submit a plan. Returns the run's id and uids at once."""
+    git = common.repository(engine, args)
+    path = _plan_path(args)
+    running = _running(engine, common.key_of(git), path)
+    if running is not None:
+        return change.change(engine, running, args)
+    found = resolve(git, args)
+    if not found.plan.tasks:
+        raise StrettoError(
+            "the plan has no task", code="empty_plan", object=path, hint="a task begins with `## id: title`"
+        )
+    return _start(engine, git, found, found.plan, args, path)
+
+
+def _start(
+    engine: Engine, git: Repository, found: Resolved, plan: Plan, args: common.Args, path: str | None
+) -> dict[str, Any]:
+    about, choice = _check(engine, git, found, args)
+    run = _run_row(engine, git, found, plan, args, path, choice)
+    tasks = [task_row(run, t, n, engine.clock.now()) for n, t in enumerate(plan.tasks)]
+    with engine.store.write() as tx:
+        _insert_repo(tx, run)
+        tx.insert(run)
+        for task in tasks:
+            tx.insert(task)
+        tx.event(
+            "run.created",
+            repo=run.repo,
+            run=run.id,
+            title=run.title,
+            tasks=[t.id for t in tasks],
+            base=run.base,
+            target=run.target,
+        )
+    engine.parts.secrets.keep(run.id, secrets_of(run, args))
+    engine.reconciler.nudge(None)
+    return {
+        "run": run.id,
+        "tasks": [t.uid for t in tasks],
+        "base": about,
+        "open": run.open_limit,
+        "notices": [*found.notices, *base.notices(about), *_unenforced(run, tasks), *checkouts.notices(git, run)],
+    }
+
+
+def _check(engine: Engine, git: Repository, found: Resolved, args: common.Args) -> tuple[dict[str, Any], str]:
+    """Every reason to refuse, cheapest first."""
+    if git.identity() is None:
+        git.require_identity()
+    git.require_writable()
+    git.require_room(str(found.config.get("branch_prefix") or names.DEFAULT_PREFIX))
+    _refuse_filters(git, found)
+    about = base.describe(git, found.base_name, found.base, found.target, fetch=bool(args.get("fetch", True)))
+    _probe_agents(engine, found, args)
+    trusting.require(engine, common.key_of(git), found, args.get("trust"))
+    choice = checkouts.choose(git, found.target, args.get("checkout"))
+    engine.check_bays(git, found.config)
+    return about, choice
+
+
+def _refuse_filters(git: Repository, found: Resolved) -> None:
+    named = git.filters(found.base)
+    if named:
+        raise StrettoError(
+            f"the repository's attributes name a filter ({named[0]}), which stretto does not run yet",
+            code="filters",
+            object=named[0],
+            hint="take the filter out of .gitattributes of the target, or work without stretto on this repository",
+        )
+
+
+def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> None:
+    """Refuse at once when an agent that a task needs cannot be started as the caller's environment is."""
+    given = {str(k): str(v) for k, v in (args.get("env") or os.environ).items()}
+    chosen = found.config["agent"]
+    specs = [agent_spec(found.config, t.role, t.agent or chosen, t.model) for t in found.plan.tasks]
+    for spec in {(s.name, s.permissions): s for s in specs}.values():
+        reason = engine.parts.agent(spec.type).probe(spec, given)
+        if reason is not None:
+            raise StrettoError(
+                reason, code="agent_missing", object=spec.name, hint="install it, or choose another with --agent NAME"
+            )
+
+
+def _plan_path(args: common.Args) -> str | None:
+    value = args.get("plan_path")
+    return os.path.realpath(str(value)) if value else None
+
+
+def _running(engine: Engine, repo: str, path: str | None) -> Run | None:
+    """The unfinished run of this plan file in this repository."""
+    if path is None:
+        return None
+    with engine.store.read() as db:
+        return db.one(
+            Run,
+            "repo = ? AND plan_path = ? AND EXISTS (SELECT 1 FROM tasks WHERE run = runs.id AND outcome IS NULL)"
+            " ORDER BY created_at DESC",
+            repo,
+            path,
+        )
+
+
+def _run_row(
+    engine: Engine, git: Repository, found: Resolved, plan: Plan, args: common.Args, path: str | None, choice: str
+) -> Run:
+    config = _with_own(found.config, plan, args)
+    title = plan.title or (Path(path).stem if path else "run")
+    return Run(
+        id=_free_id(engine, git, title),
+        repo=common.key_of(git),
+        root=str(git.root),
+        title=title,
+        context=plan.context,
+        plan_path=path,
+        plan_text=str(args.get("plan_text") or ""),
+        base=found.base,
+        target=found.target,
+        agent=str(config["agent"]),
+        open_limit=int(config["limits"]["open"] or default_open(engine, common.key_of(git))),
+        approve=str(config.get("approve") or "human"),
+        pin_base=bool(args.get("pin_base")),
+        push=bool(args.get("push")),
+        checkout=choice,
+        config={**config, "base_at": git.commit_time(found.base)},
+        env=_captured(config, args),
+        paused=False,
+        created_at=engine.clock.now(),
+    )
+
+
+def default_open(engine: Engine, repo: str) -> int:
+    """Open tasks when nobody said: two until five tasks have landed in this repository."""
+    with engine.store.read() as db:
+        landed = int(db.value("SELECT landed FROM repos WHERE key = ?", repo) or 0)
+    return FIRST_LIMIT if landed < FEW else LIMIT
+
+
+def _free_id(engine: Engine, git: Repository, title: str) -> str:
+    """A run id that no row and no ref uses."""
+    while True:
+        run = names.run_id(title, secrets.randbits(20))
+        with engine.store.read() as db:
+            taken = bool(db.value("SELECT COUNT(*) FROM runs WHERE id = ?", run))
+        if not taken and not any(git.refs(f"refs/stretto/{kind}/{run}/") for kind in names.REF_KINDS):
+            return run
+
+
+def _captured(config: Mapping[str, Any], args: common.Args) -> dict[str, str]:
+    given: Mapping[str, str] = args.get("env") or {}
+    found = {k: str(v) for k, v in given.items() if k in CAPTURED}
+    secret = set(config["secret_names"])
+    for name, source in config["capture"].items():
+        if name not in secret and source in given:
+            found[name] = str(given[source])
+    return found
+
+
+def _with_own(config: Mapping[str, Any], plan: Plan, args: common.Args) -> dict[str, Any]:
+    """Let agents have what their own programs read from the person's environment, as far as it is set there."""
+    types = {agent_spec(config, t.role, t.agent or config["agent"]).type for t in plan.tasks}
+    given: Mapping[str, str] = args.get("env") or {}
+    own = {n: secret for t in types for n, secret in OWN_VARIABLES.get(t, {}).items() if given.get(n)}
+    capture = {**{name: name for name in own}, **config["capture"]}
+    secret = {*config["secret_names"], *(n for n, is_secret in own.items() if is_secret and n not in config["capture"])}
+    return {**config, "capture": capture, "secret_names": sorted(secret)}
+
+
+def secrets_of(run: Run, args: common.Args) -> dict[str, str]:
+    """The secret variables of a run's configuration, as the caller's environment gives them."""
+    given: Mapping[str, str] = args.get("env") or {}
+    capture = run.config["capture"]
+    return {n: str(given[capture[n]]) for n in run.config["secret_names"] if capture[n] in given}
+
+
+def _insert_repo(tx: Writer, run: Run) -> None:
+    tx.execute(
+        "INSERT INTO repos (key, root, created_at) VALUES (?, ?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET root = excluded.root",
+        run.repo,
+        run.root,
+        tx.now,
+    )
+
+
+def _unenforced(run: Run, tasks: Sequence[Task]) -> list[str]:
+    """Limits that are shown but not enforced yet must be said (DECISIONS 17)."""
+    limits = {k: v for k, v in run.config.get("limits", {}).items() if k in {"tokens", "cost", "minutes"} and v}
+    if limits or any(t.fields.get("budget") for t in tasks):
+        return ["budgets are shown but not enforced yet: agents are not stopped when they are used up"]
+    return []
+
+
+# ---------------------------------------------------------------- add
+
+
+def add(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """A one-off task: into the named run, else a run of its own."""
+    git = common.repository(engine, args)
+    task = _task_of_words(args)
+    if args.get("run"):
+        return _join(engine, common.run_of(engine, args), task, args)
+    plan = Plan(title=task.title, tasks=(task,))
+    refuse(graph.problems(plan), "the task")
+    found = resolve(git, args, plan)
+    if args.get("checkout") is None:
+        args = {**args, "checkout": _said_before(engine, git, found.target)}
+    return _start(engine, git, found, plan, args, None)
+
+
+def _said_before(engine: Engine, git: Repository, target: str) -> str | None:
+    """What the person decided about their checkout for a run that is under way here."""
+    with engine.store.read() as db:
+        runs = find.unfinished(db, common.key_of(git))
+    return next((r.checkout for r in runs if r.target == target and r.checkout in checkouts.CHOICES), None)
+
+
+def _join(engine: Engine, run: Run, task: PlanTask, args: common.Args) -> dict[str, Any]:
+    trusting.require_all(engine, run.repo, trust.commands({}, [task]), args.get("trust"))
+    with engine.store.write() as tx:
+        taken = {row["id"] for row in tx.rows("SELECT id FROM tasks WHERE run = ?", run.id)}
+        unknown = [n for n in task.needs if n != "*" and n not in taken]
+        if unknown:
+            raise UsageError(f"there is no task {unknown[0]} in {run.id}", code="unknown_need", object=unknown[0])
+        row = task_row(run, replace(task, id=names.suggest_id(task.id, taken)), len(taken), tx.now)
+        tx.insert(row)
+        tx.event("run.changed", repo=run.repo, run=run.id, joined=[row.id], changed=[], removed=[])
+    engine.reconciler.nudge(None)
+    return {"run": run.id, "tasks": [row.uid], "base": None, "notices": []}
+
+
+def _task_of_words(args: common.Args) -> PlanTask:
+    """A section of Markdown (`## id: title`) or plain words; what the call says wins."""
+    title = str(args["title"]) if args.get("title") else None
+    task, findings = one_task(common.words(args, "text"), title=title)
+    refuse(errors(findings), "the task")
+    changes: dict[str, Any] = {}
+    if args.get("kind"):
+        changes["kind"] = _kind(str(args["kind"]))
+        changes["lands"] = changes["kind"] is not Kind.RESEARCH
+    for name in ("files", "needs"):
+        if args.get(name):
+            changes[name] = tuple(str(v) for v in args[name])
+    for name in ("role", "accept"):
+        if args.get(name):
+            changes[name] = str(args[name])
+    return replace(task, **changes)
+
+
+def _kind(word: str) -> Kind:
+    try:
+        return Kind(word)
+    except ValueError:
+        known = ", ".join(k.value for k in Kind)
+        raise UsageError(f"there is no kind {word!r}; kinds are {known}", object=word) from None

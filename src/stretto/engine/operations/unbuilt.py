@@ -1,0 +1,54 @@
+"""What plan and configuration can say already and nothing acts on yet.
+
+Where doing something else than what was said would be unsafe or untrue, the run is refused; where a thing is only
+missing, the person is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from stretto.config.read import DEFAULT_STAGES
+from stretto.core.errors import StrettoError
+from stretto.core.plan import Plan
+
+
+def refuse(config: Mapping[str, Any], plan: Plan) -> None:
+    """Raise StrettoError (`not_built`) for the first thing that would be done otherwise than it says."""
+    for what, said, instead in _promises(config, plan):
+        raise StrettoError(
+            f"{what} says `{said}`, which stretto cannot do yet", code="not_built", object=what, hint=instead
+        )
+
+
+def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """(where, what it says, what to do instead)."""
+    confined = "take it out; until then an agent can do all that you can (SECURITY.md)"
+    if config.get("sandbox") not in (None, "none"):
+        yield "[workspace] sandbox", str(config["sandbox"]), confined
+    if tuple(config.get("stages") or DEFAULT_STAGES) != DEFAULT_STAGES:
+        yield "[pipeline] stages", ", ".join(config["stages"]), "take it out: the stages are those of its default"
+    if config.get("mode") == "pane":
+        yield "the call or the plan", "mode pane", "take it out: agents run in stream mode"
+    for name, role in config.get("roles", {}).items():
+        if role.get("mode") == "pane":
+            yield f"role {name}", "mode pane", "take it out: agents run in stream mode"
+    for task in plan.tasks:
+        if task.sandbox not in (None, "none"):
+            yield f"task {task.id}", f"sandbox: {task.sandbox}", confined
+        if task.mode == "pane":
+            yield f"task {task.id}", "mode: pane", "take it out: agents run in stream mode"
+        if task.workspace == "shared":
+            yield f"task {task.id}", "workspace: shared", "take it out: the task gets a worktree of its own"
+
+
+def notices(config: Mapping[str, Any], plan: Plan) -> list[str]:
+    """One line for what is there and not used."""
+    unused = [f"[{'database' if key == 'database' else f'workspace.{key}'}]" for key in _TABLES if config.get(key)]
+    unused += [f"fallback of role {name}" for name, role in config.get("roles", {}).items() if role.get("fallback")]
+    unused += [f"{name} of task {task.id}" for task in plan.tasks for name in ("branch", "env") if getattr(task, name)]
+    return [f"not used yet: {', '.join(unused)}"] if unused else []
+
+
+_TABLES = ("ports", "serve", "database")

@@ -1,0 +1,410 @@
+"""What the engine needs from the world, as Protocols and the plain values that they exchange.
+
+Every adapter is synchronous and thread-safe. Every effect is idempotent: run twice, it ends in the same place.
+Siblings (git, workspace, agents, checks, landing) know each other only through this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from stretto.core.model import AgentSpec, CheckResult, CheckSpec, SessionStatus, TurnResult, Usage
+
+# ---------------------------------------------------------------- git
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who commits."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Result of a merge in memory: a tree, or the paths that conflict (then `tree` holds the markers)."""
+
+    tree: str
+    conflicts: tuple[str, ...] = ()
+    messages: str = ""
+
+    @property
+    def clean(self) -> bool:
+        """Whether the merge can be landed."""
+        return not self.conflicts
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A diff without positions: its identity (`sha256:…`, DECISIONS 23) and its size."""
+
+    id: str
+    files: int
+    added: int
+    deleted: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorktreeState:
+    """What a worktree looks like now. `head` and `branch` as its HEAD says (`branch` None: detached).
+
+    `nested`: untracked repositories inside it (ending in a slash), which no commit or snapshot can hold.
+    """
+
+    head: str | None
+    branch: str | None
+    changed: tuple[str, ...]
+    operation: str | None = None
+    nested: tuple[str, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """No tracked change, no untracked file that is not ignored."""
+        return not self.changed
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The full non-ignored state of a worktree, held by `ref`. `skipped`: paths that it could not hold."""
+
+    ref: str
+    commit: str
+    tree: str
+    at: float
+    reason: str
+    skipped: tuple[str, ...] = ()
+
+
+class Git(Protocol):
+    """One repository of the user, through hardened plumbing only."""
+
+    common: Path
+    root: Path
+
+    def resolve(self, rev: str) -> str | None: ...
+    def tree_of(self, commit: str) -> str: ...
+    def parents(self, commit: str) -> tuple[str, ...]: ...
+    def is_ancestor(self, older: str, newer: str) -> bool: ...
+    def contains_all(self, newer: str, older: Sequence[str]) -> bool: ...
+    def merge_base(self, a: str, b: str) -> str | None: ...
+    def count(self, older: str, newer: str) -> int: ...
+    def commit_time(self, commit: str) -> float: ...
+    def identity(self) -> Identity | None: ...
+    def read_ref(self, ref: str) -> str | None: ...
+    def refs(self, prefix: str) -> dict[str, str]: ...
+    def update_ref(self, ref: str, new: str, old: str | None, reason: str) -> None: ...
+    def delete_ref(self, ref: str, old: str) -> None: ...
+    def merge(self, ours: str, theirs: str) -> Merged: ...
+    def commit(self, tree: str, parents: Sequence[str], message: str, *, at: float | None = None) -> str:
+        """A new commit object by the identity; `at` fixes both dates, so that a repeat gives the same oid."""
+        ...
+
+    def patch(self, base: str, head: str) -> Patch: ...
+    def diff(self, base: str, head: str, *, stat: bool = False, color: bool = False) -> str: ...
+    def changed_paths(self, a: str, b: str) -> dict[str, tuple[str, str]]: ...
+    def show(self, commit: str, path: str) -> bytes | None: ...
+    def filters(self, commit: str) -> tuple[str, ...]: ...
+    def tree_bytes(self, commit: str) -> int:
+        """Bytes of all files of a commit, as a checkout would write them."""
+        ...
+
+    def ignored(self, path: Path, names: Sequence[str]) -> frozenset[str]:
+        """Which of these untracked paths of the worktree at `path` git ignores; tracked ones are never among them."""
+        ...
+
+    def current_branch(self) -> str | None: ...
+    def checkout_changes(self) -> tuple[str, ...]: ...
+    def worktrees(self) -> dict[Path, str | None]: ...
+    def add_worktree(self, path: Path, branch: str | None, commit: str, reason: str) -> None: ...
+    def switch_worktree(self, path: Path, commit: str) -> None: ...
+    def forget_worktree(self, path: Path) -> None: ...
+    def worktree_state(self, path: Path) -> WorktreeState: ...
+    def worktree_operation(self, path: Path) -> str | None:
+        """What its user has begun there and not finished (`rebase`, `merge` …); cheap, no look at the files."""
+        ...
+
+    def worktree_tree(self, path: Path) -> str: ...
+    def commit_all(self, path: Path, branch: str, message: str) -> str | None: ...
+    def snapshot(self, path: Path, uid: str, reason: str, *, whole: bool = False) -> Snapshot | None: ...
+    def snapshots(self, uid: str) -> list[Snapshot]: ...
+    def restore(self, path: Path, commit: str) -> None: ...
+    def export(self, commit: str, folder: Path) -> None: ...
+    def fast_forward_checkout(self, branch: str, old: str, new: str) -> None: ...
+    def fetch(self, remote: str, branch: str, timeout: float) -> str | None: ...
+    def push(self, remote: str, branch: str, new: str, old: str | None, timeout: float) -> None: ...
+    def upstream(self, branch: str) -> tuple[str, str] | None: ...
+
+
+# ---------------------------------------------------------------- workspaces
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What a task or a gate works in. `env` is the full contract environment (CONTRACTS), without secrets.
+
+    `fresh`: this call made the bay. `ready`: what was given to `Workspaces.set_ready` since then, or None: the set-up
+    of this bay has not been completed.
+    """
+
+    owner: str
+    purpose: str
+    path: Path
+    bay: int
+    branch: str | None
+    env: dict[str, str]
+    fresh: bool = False
+    ready: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A removed workspace in quarantine; `undo` brings it back byte for byte until `purge`."""
+
+    id: str
+    owner: str
+    path: Path
+    quarantine: Path
+    refs: dict[str, str]
+    at: float
+    bytes: int | None = None
+
+
+class Workspaces(Protocol):
+    """Bays of one repository: allocate, describe, remove, undo, purge, sweep."""
+
+    def ensure(
+        self, owner: str, purpose: str, commit: str, branch: str | None, env: Mapping[str, str]
+    ) -> Workspace: ...
+    def set_ready(self, path: Path, key: str) -> None: ...
+    def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None: ...
+    def changes(self, path: Path) -> tuple[str, ...]:
+        """Paths in which the worktree at `path` differs from its HEAD, untracked ones included, ignored ones not."""
+        ...
+
+    def difference(self, a: str, b: str) -> tuple[str, ...] | None:
+        """Paths in which two commits of this repository differ; None if one of them is not known (any more)."""
+        ...
+
+    def remove(self, owner: str, path: Path, branch: str | None, reason: str) -> Removal: ...
+    def undo(self, removal: str) -> Removal: ...
+    def removals(self) -> list[Removal]: ...
+    def purge(self, removals: Sequence[str]) -> list[Removal]: ...
+    def leftovers(self, owners: Iterable[str]) -> list[Path]: ...
+
+
+# ---------------------------------------------------------------- agents and their sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """What an adapter needs to know to start or resume a session."""
+
+    session: str
+    task: str
+    workspace: Path
+    folder: Path
+    env: Mapping[str, str]
+    conversation: str | None
+    resume: bool
+    model: str | None
+    permissions: str
+    report_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How the shim starts the agent. `style` is `stream` (one process, stdin lines) or `turns` (one process a turn).
+
+    `first` are records written before any turn (kind, data): a protocol's handshake, say.
+    """
+
+    style: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    conversation: str | None = None
+    first: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Something that an agent reported. `type` is one of the words below, `data` depends on it.
+
+    started{conversation,model} · turn_started · text{text} · tool{name,detail} · asked{kind: question|permission,
+    request, text, options: [[key, text]], questions, tool, input} · withdrawn{request} · usage{key, model, usage} ·
+    turn_ended{result: TurnResult, reason, text} · status{status} · retry{reason, delay_s} · garbage{bytes}
+    """
+
+    type: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Agent(Protocol):
+    """One kind of coding agent. Pure but for `probe`: it describes processes and translates bytes."""
+
+    type: str
+
+    def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+        """None if the program can be started, else the reason why not, as a sentence."""
+        ...
+
+    def launch(self, spec: AgentSpec, context: SessionContext) -> Launch: ...
+
+    def turn(self, text: str) -> str:
+        """The `data` of a turn record that carries this text."""
+        ...
+
+    def interrupt(self, number: int) -> tuple[str, str]:
+        """Kind and data of the record that interrupts the running turn."""
+        ...
+
+    def answer(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
+        """The `data` of the control record that answers a question or permission; None: cannot be answered in-turn."""
+        ...
+
+    def refused(self, stderr: bytes) -> str | None:
+        """Why an agent that ended by itself would not have its conversation: it then read no message at all.
+
+        `no_conversation`: there is none of this id to resume; `conversation_in_use`: there is one already; None: any
+        other end. `stderr` is the end of what it said there.
+        """
+        ...
+
+    def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
+        """Translate one line of the agent's stdout. `state` is kept between lines and across daemon restarts."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShimState:
+    """What a shim's folder says. `alive` None: cannot be told. `problem`: why the shim takes no more records.
+
+    `pid` is None for a shim of an earlier boot, too; `begun`: a shim has stood here, in whatever boot.
+    """
+
+    alive: bool | None
+    agent_alive: bool | None
+    attempting: int
+    delivered: int
+    exit: dict[str, Any] | None
+    turns: dict[int, dict[str, Any]]
+    pid: int | None = None
+    agent_pid: int | None = None
+    problem: dict[str, Any] | None = None
+    begun: bool = False
+
+
+class Shims(Protocol):
+    """Start shims and speak with them through their folders."""
+
+    def start(self, folder: Path, spec: Mapping[str, Any], secrets: Mapping[str, str]) -> None:
+        """Start a shim and return when it stands; one that lives already is left as it is."""
+        ...
+
+    def append(self, folder: Path, kind: str, data: str, number: int) -> None:
+        """Make a record durable; one that is there already is not written again."""
+        ...
+
+    def state(self, folder: Path) -> ShimState: ...
+
+    def read(self, folder: Path, stream: str, cursor: int, limit: int) -> tuple[bytes, int]:
+        """Contiguous bytes at or after `cursor` and the position after them; empty when there is nothing more now.
+
+        When the position minus the length is beyond `cursor`, what lies between was dropped.
+        """
+        ...
+
+    def tail(self, folder: Path, stream: str, limit: int) -> bytes: ...
+
+    def end(self, folder: Path, timeout: float) -> bool:
+        """End the session, or what a dead shim left of it. True when none of its processes is left."""
+        ...
+
+
+# ---------------------------------------------------------------- checks
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutcome:
+    """How one execution of a check went. `output` is the path of its captured output."""
+
+    result: CheckResult
+    seconds: float
+    output: Path
+    reason: str = ""
+    exit_code: int | None = None
+
+
+class Checks(Protocol):
+    """Run a command that must pass."""
+
+    def run(
+        self, spec: CheckSpec, cwd: Path, env: Mapping[str, str], output: Path, stop: Callable[[], bool]
+    ) -> CheckOutcome: ...
+
+
+# ---------------------------------------------------------------- landing
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A commit that moved the target."""
+
+    commit: str
+    tree: str
+    tested_tree: str
+    old: str
+    at: float
+
+
+class Target(Protocol):
+    """Where entries land. A local ref here; a remote branch or a forge's queue later."""
+
+    name: str
+
+    def tip(self) -> str: ...
+    def contains(self, commit: str) -> bool: ...
+    def land(self, candidate: str, old: str) -> None:
+        """Compare-and-swap; raises Conflict when the tip is not `old`. Landing twice is a no-op."""
+        ...
+
+
+# ---------------------------------------------------------------- the rest
+
+
+class Clock(Protocol):
+    """Time. `now` is the wall clock (seconds since the epoch), `monotonic` never jumps."""
+
+    def now(self) -> float: ...
+    def monotonic(self) -> float: ...
+
+
+__all__ = [
+    "Agent",
+    "CheckOutcome",
+    "Checks",
+    "Clock",
+    "Git",
+    "Identity",
+    "Landed",
+    "Launch",
+    "Merged",
+    "Patch",
+    "Removal",
+    "SessionContext",
+    "SessionStatus",
+    "ShimState",
+    "Shims",
+    "Signal",
+    "Snapshot",
+    "Target",
+    "TurnResult",
+    "Usage",
+    "Workspace",
+    "Workspaces",
+    "WorktreeState",
+]

@@ -1,0 +1,1 @@
+"""Landing: merge in memory, gate, compare-and-swap, verify; what the person's checkout and remote need afterwards."""

@@ -1,0 +1,1 @@
+"""SQLite: intent, facts, messages, approvals, questions, events."""

@@ -1,0 +1,87 @@
+"""Read the facts of many tasks at once: a fixed number of queries, however many tasks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from stretto.core.facts import Facts, Observed, expand_needs
+from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
+from stretto.store.sqlite import Reader
+
+T = TypeVar("T")
+
+
+def load(
+    db: Reader, tasks: Sequence[Task], observe: Callable[[Task, Session | None], Observed] | None = None
+) -> list[Facts]:
+    """The facts of these tasks, in their order. Without `observe` nothing is known of the world."""
+    if not tasks:
+        return []
+    runs = {r.id: r for r in _in(db, Run, "id", {t.run for t in tasks})}
+    siblings: dict[str, dict[str, Task]] = defaultdict(dict)
+    if any(t.needs for t in tasks):
+        for other in _in(db, Task, "run", {t.run for t in tasks if t.needs}):
+            siblings[other.run][other.id] = other
+    uids = [t.uid for t in tasks]
+    sessions = {s.task: s for s in _in(db, Session, "task", uids, "ORDER BY generation")}
+    messages = _by_task(_in(db, Message, "task", uids, "ORDER BY n"))
+    items = _by_task(_in(db, Item, "task", uids, "ORDER BY opened_at, id"))
+    checks = _by_task(_in(db, Check, "task", uids, "AND purpose = 'task' ORDER BY id"))
+    approvals = {a.task: a for a in _in(db, Approval, "task", uids, "AND revoked_at IS NULL ORDER BY at, rowid")}
+    entries = {e.task: e for e in _in(db, Entry, "task", uids, "ORDER BY id")}
+    found = []
+    for task in tasks:
+        run, session = runs[task.run], sessions.get(task.uid)
+        found.append(
+            Facts(
+                task=task,
+                run=run,
+                needs=expand_needs(task, siblings[task.run]) if task.needs else (),
+                session=session,
+                messages=tuple(messages[task.uid]),
+                items=tuple(items[task.uid]),
+                checks=tuple(checks[task.uid]),
+                specs=check_specs(run.config, task),
+                approval=approvals.get(task.uid),
+                entry=entries.get(task.uid),
+                observed=observe(task, session) if observe else Observed(),
+            )
+        )
+    return found
+
+
+def check_specs(config: Mapping[str, Any], task: Task) -> tuple[CheckSpec, ...]:
+    """The checks of a task: its own, else those of its run (DECISIONS 4). None for what lands nothing."""
+    if not task.lands:
+        return ()
+    own = task.fields.get("checks")
+    found: Iterable[Mapping[str, Any]] = own if own is not None else config.get("checks", ())
+    return tuple(
+        CheckSpec(
+            name=str(c["name"]),
+            run=str(c["run"]),
+            timeout=float(c.get("timeout", 1800.0)),
+            serve=tuple(c.get("serve", ())),
+        )
+        for c in found
+    )
+
+
+def _by_task(values: Iterable[Any]) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = defaultdict(list)
+    for value in values:
+        groups[value.task].append(value)
+    return groups
+
+
+def _in(db: Reader, kind: type[T], column: str, keys: Iterable[str], tail: str = "") -> list[T]:
+    """Rows whose column is one of the keys, in chunks below SQLite's limit of variables."""
+    wanted = list(keys)
+    found: list[T] = []
+    for start in range(0, len(wanted), 500):
+        chunk = wanted[start : start + 500]
+        marks = ",".join("?" * len(chunk))
+        found += db.select(kind, f"{column} IN ({marks}) {tail}", *chunk)
+    return found

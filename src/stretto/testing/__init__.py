@@ -1,0 +1,1 @@
+"""Public fakes, the scripted agent, the loopback model server and repository builders."""

@@ -1,0 +1,391 @@
+"""Bays of one repository: take, describe, give back.
+
+Specification.
+- A bay's number is taken under one lock in the git common dir, shared by all homes; the worktree itself is made outside
+  of it, under a lock of that bay, so that many are made at once. Whatever has a bay's name and is not ours is left
+  alone: the next number is taken.
+- `ensure` is idempotent: the bay of an owner is found by its marker. A bay in `making` is completed, or, when that
+  fails, undone (no half-made tree, no branch, no marker), and only then is the failure reported.
+- Numbers of removed bays that may be brought back are not given out again while there are few.
+- A gate's bay is kept: the same tree is switched to each candidate, without untracked files that are not ignored.
+- Nothing here deletes what an agent could have written in: a tree is discarded only while its marker says `making`.
+
+Accepted race: somebody makes a folder with the bay's name between the look and git's own creation of it; git refuses,
+the bay is undone, and the next `ensure` takes another one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stretto import files
+from stretto.core import names
+from stretto.core.errors import Conflict, GitFailed, StrettoError
+from stretto.failpoints import failpoint
+from stretto.interfaces import Git, Removal, Workspace
+from stretto.workspace import bootstrap, deletion, environment, journal, registration
+from stretto.workspace.folder import Folder, locate
+from stretto.workspace.journal import Bay, Cabinet, Record
+from stretto.workspace.settings import Settings
+from stretto.workspace.teardown import Teardown
+
+TASK, GATE = "task", "gate"
+#: variables of the contract that the caller may know better than the bay
+_GIVEN = ("STRETTO_TASK", "STRETTO_UID", "STRETTO_BASE", "STRETTO_TREE")
+_PORTS = re.compile(r"PORT(_\w+)?")
+#: above this bay number the numbers of removed bays are given out again
+_GENEROUS = 64
+#: bytes that must stay free besides the tree
+_MARGIN = 32 << 20
+#: with fewer free bytes than this a failure is put down to the disk
+_FULL = 256 << 10
+_FREE_SPACE = "free some space (stretto purge lists what stretto keeps), then: stretto retry TASK"
+
+
+class Bays:
+    """Implements `interfaces.Workspaces` for one repository and one home.
+
+    `folder` as `locate` says; `home` names the home folder whose daemon this is.
+    """
+
+    def __init__(
+        self,
+        git: Git,
+        folder: Path,
+        home: str,
+        settings: Settings | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.folder = Folder(folder, git.root, git.common)
+        self._git = git
+        self._home = home
+        self._settings = settings or Settings()
+        self._now = now
+        self._bays: Cabinet[Bay] = Cabinet(self.folder.bays, Bay)
+        self._records: Cabinet[Record] = Cabinet(self.folder.records, Record)
+        self._trees: dict[str, str] = {}
+        self._teardown = Teardown(git, self.folder, home, self._bays, self._records, now)
+
+    @classmethod
+    def open(cls, git: Git, home: Path, config: Mapping[str, Any]) -> Bays:
+        """The bays of a repository as a run's frozen configuration wants them, for the home folder `home`."""
+        folder = locate(git.root, git.common, home, config.get("worktrees") or None)
+        name = hashlib.sha256(os.fsencode(os.path.realpath(home))).hexdigest()[:16]
+        return cls(git, folder, name, Settings.of(config))
+
+    # ------------------------------------------------------------ take
+
+    def check(self) -> None:
+        """Raise StrettoError if no bay could be made here; changes nothing."""
+        self.folder.check()
+
+    def ensure(self, owner: str, purpose: str, commit: str, branch: str | None, env: Mapping[str, str]) -> Workspace:
+        """The workspace of this owner, made if it is not there. `commit` is what a new one (a gate: always) shows.
+
+        `env` is what the caller captured; the contract's variables and `[workspace] env` are laid over it. Raises
+        StrettoError: folder unusable, disk too full, branch or path in the way.
+        """
+        environment.require_values(self._settings.env)
+        self.folder.prepare()
+        self._teardown.recover()
+        bay = self._find(owner, purpose) or self._reserve(owner, purpose, commit, branch)
+        with self._hold(bay.number):
+            bay = self._current(bay)
+            fresh = bay.state == journal.MAKING
+            path = self.folder.bay(bay.number)
+            if fresh or not path.is_dir():
+                bay = self._make(bay, commit if purpose == GATE else bay.commit, fresh)
+            elif purpose == GATE:
+                self._git.switch_worktree(path, commit)
+            space = self._describe(bay, commit if purpose == GATE else bay.commit, env, fresh)
+            self._write_env_file(space)
+        return space
+
+    def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None:
+        """The workspace of this owner as `ensure` would describe it, without making or changing anything."""
+        bay = self._find(owner, purpose)
+        if bay is None or bay.state != journal.MADE:
+            return None
+        return self._describe(bay, bay.commit, env, fresh=False)
+
+    def set_ready(self, path: Path, key: str) -> None:
+        """Record that the set-up named by `key` is complete in this bay; `Workspace.ready` then says so."""
+        bay = self._at(path)
+        if bay is not None and bay.home == self._home:
+            with self._hold(bay.number):
+                self._bays.put(_name(bay.number), replace(self._current(bay), ready=key))
+
+    def changes(self, path: Path) -> tuple[str, ...]:
+        """Paths in which a worktree differs from its HEAD, untracked ones included, ignored ones not."""
+        return self._git.worktree_state(path).changed
+
+    def difference(self, a: str, b: str) -> tuple[str, ...] | None:
+        """Paths in which two commits differ, sorted; None if one of them is not known (any more)."""
+        if self._git.resolve(a) is None or self._git.resolve(b) is None:
+            return None
+        return tuple(sorted(self._git.changed_paths(a, b)))
+
+    def _find(self, owner: str, purpose: str) -> Bay | None:
+        wanted = (self._home, owner, purpose)
+        found = (bay for bay in self._bays.all().values() if (bay.home, bay.owner, bay.purpose) == wanted)
+        return next(found, None)
+
+    def _at(self, path: Path) -> Bay | None:
+        return next((bay for bay in self._bays.all().values() if self.folder.bay(bay.number) == path), None)
+
+    def _current(self, bay: Bay) -> Bay:
+        found = self._bays.all().get(_name(bay.number))
+        if found is None or (found.home, found.owner) != (bay.home, bay.owner):
+            raise Conflict(f"bay {_name(bay.number)} was taken away meanwhile", object=str(self.folder.bay(bay.number)))
+        return found
+
+    @contextmanager
+    def _hold(self, number: int) -> Iterator[None]:
+        with files.lock(self.folder.bays / f"{_name(number)}.lock", wait=120.0):
+            yield
+
+    def _reserve(self, owner: str, purpose: str, commit: str, branch: str | None) -> Bay:
+        with files.lock(self.folder.lock, wait=60.0):
+            bay = self._find(owner, purpose)
+            if bay is not None:
+                return bay
+            made = branch is not None and self._git.read_ref(f"refs/heads/{branch}") is None
+            bay = Bay(self._number(), self._home, owner, purpose, branch, commit, self._now(), branch_made=made)
+            self._bays.put(_name(bay.number), bay)
+        failpoint("daemon.workspace.reserved")
+        return bay
+
+    def _number(self) -> int:
+        taken = {bay.number for bay in self._bays.all().values()}
+        kept = {record.marker.number for record in self._records.all().values() if record.reason != "landed"}
+        number = 1
+        while number in taken or os.path.lexists(self.folder.bay(number)) or (number in kept and number <= _GENEROUS):
+            number += 1
+        return number
+
+    # ------------------------------------------------------------ make
+
+    def _make(self, bay: Bay, start: str, fresh: bool) -> Bay:
+        path = self.folder.bay(bay.number)
+        try:
+            self._need_space(bay)
+            if fresh:
+                self._clear(bay)
+            else:
+                self._teardown.keep_lost(bay)
+                # from here on the tree is unproven again: a crash must not let it pass for a whole one
+                bay = self._bays.put(_name(bay.number), replace(bay, state=journal.MAKING, branch_made=False))
+                self._git.forget_worktree(path)
+            self._git.add_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
+            admin = registration.name_of(self.folder.common, path, path.name)
+            wanted = bootstrap.patterns(self._git, start, self._settings.copy)
+            bootstrap.copy_ignored(self._git, self._git.root, path, wanted)
+            link = self._link(bay)
+            made = self._bays.put(
+                _name(bay.number), replace(bay, state=journal.MADE, admin=admin, link=link, ready=None)
+            )
+        except (StrettoError, OSError) as error:
+            full = _is_full(error) or files.free_bytes(self.folder.path) < _FULL
+            if fresh:
+                self._undo_making(bay)
+            raise self._explained(error, bay, full) from error
+        failpoint("daemon.workspace.made")
+        return made
+
+    def _need_space(self, bay: Bay) -> None:
+        needed = int(self._git.tree_bytes(bay.commit) * 1.1) + _MARGIN
+        free = files.free_bytes(self.folder.path)
+        if free < needed:
+            raise StrettoError(
+                f"{self.folder.path} has {free >> 20} MiB left, a worktree needs {needed >> 20} MiB",
+                object=str(self.folder.path),
+                hint=_FREE_SPACE,
+                code="disk_full",
+            )
+
+    def _clear(self, bay: Bay) -> None:
+        """Take away what an attempt that died has left of the tree, unless git can still complete it."""
+        path = self.folder.bay(bay.number)
+        if not os.path.lexists(path) or path in self._git.worktrees():
+            return
+        if not registration.half_made(self.folder.common, path):
+            raise StrettoError(
+                f"{path} is in the way: stretto did not make it",
+                object=str(path),
+                hint="move it away, then: stretto retry TASK",
+                code="path_in_the_way",
+            )
+        deletion.delete(path.parent, path.name, gently=False)
+
+    def _undo_making(self, bay: Bay) -> None:
+        """Leave nothing half-made: this bay was never handed out, so no work can be in it."""
+        path = self.folder.bay(bay.number)
+        with suppress(StrettoError, OSError):
+            if os.path.lexists(path) and registration.half_made(self.folder.common, path):
+                deletion.delete(path.parent, path.name, gently=False)
+            if not os.path.lexists(path):
+                self._git.forget_worktree(path)
+            if bay.branch_made and self._git.read_ref(f"refs/heads/{bay.branch}") == bay.commit:
+                self._git.delete_ref(f"refs/heads/{bay.branch}", bay.commit)
+        if not os.path.lexists(path):
+            self._bays.drop(_name(bay.number))
+
+    def _explained(self, error: StrettoError | OSError, bay: Bay, full: bool) -> StrettoError:
+        path = self.folder.bay(bay.number)
+        if full:
+            return StrettoError(
+                f"the disk was full before the workspace {path} was complete",
+                object=str(path),
+                hint=_FREE_SPACE,
+                code="disk_full",
+            )
+        if isinstance(error, StrettoError):
+            return error
+        return StrettoError(f"the workspace {path} could not be made: {error.strerror}", object=str(path))
+
+    def _link(self, bay: Bay) -> str | None:
+        """A link by task id beside the bays, for people; None if its names are taken."""
+        if bay.purpose == GATE:
+            candidates = ["gate"]
+        else:
+            whole = names.file_name(bay.owner) if names.split_uid(bay.owner) else names.slugify(bay.owner)
+            candidates = [bay.owner.rpartition("/")[2], whole]
+        for name in candidates:
+            link = self.folder.path / name
+            if name.isdigit() or not (names.is_task_id(name) or name == candidates[-1]):
+                continue
+            with suppress(FileExistsError):
+                link.symlink_to(_name(bay.number))
+                return name
+            if link.is_symlink() and os.readlink(link) == _name(bay.number):  # noqa: PTH115
+                return name
+        return None
+
+    # ------------------------------------------------------------ describe
+
+    def _describe(self, bay: Bay, commit: str, env: Mapping[str, str], fresh: bool) -> Workspace:
+        path = self.folder.bay(bay.number)
+        fixed = environment.contract(
+            owner=bay.owner,
+            purpose=bay.purpose,
+            path=path,
+            root=self._git.root,
+            branch=bay.branch,
+            base=commit,
+            tree=self._tree(commit),
+            slot=bay.number,
+        )
+        fixed.update({name: env[name] for name in _GIVEN if name in env})
+        captured = {name: value for name, value in env.items() if not _PORTS.fullmatch(name)}
+        filled = environment.fill(self._settings.env, fixed)
+        whole = {**captured, **filled, **fixed}
+        return Workspace(bay.owner, bay.purpose, path, bay.number, bay.branch, whole, fresh, bay.ready)
+
+    def _tree(self, commit: str) -> str:
+        if commit not in self._trees:
+            if len(self._trees) > 1000:
+                self._trees.clear()
+            self._trees[commit] = self._git.tree_of(commit)
+        return self._trees[commit]
+
+    def _write_env_file(self, space: Workspace) -> None:
+        if self._settings.env_file is None:
+            return
+        told = re.compile(r"STRETTO_\w+|COMPOSE_PROJECT_NAME|DATABASE_URL|PORT(_\w+)?")
+        values = {
+            name: value
+            for name, value in space.env.items()
+            if (told.fullmatch(name) or name in self._settings.env) and name not in self._settings.secret
+        }
+        bootstrap.write_env_file(self._git, space.path, self._settings.env_file, values)
+
+    # ------------------------------------------------------------ give back
+
+    def remove(self, owner: str, path: Path, branch: str | None, reason: str) -> Removal:
+        """Keep all that is in the workspace, then move it to quarantine; with `branch` that branch is deleted too.
+
+        Tens of milliseconds. Refuses (StrettoError) what is not provably ours, what somebody works in and what is in
+        the middle of a git operation. Called again after it was done, it says what it did.
+        """
+        self.folder.prepare()
+        self._teardown.recover()
+        bay = self._at(path)
+        if bay is None:
+            done = self._teardown.done_before(owner, path)
+            if done is not None:
+                return done
+            raise self._teardown.not_ours(path)
+        with self._hold(bay.number):
+            return self._teardown.remove(self._current(bay), owner, branch, reason)
+
+    def undo(self, removal: str) -> Removal:
+        """Bring a removed workspace back byte for byte: tree, ignored files, registration, branch.
+
+        Refuses (StrettoError) if something is in the way or the removal is not known.
+        """
+        self.folder.prepare()
+        self._teardown.recover()
+        record = self._teardown.known(removal)
+        with files.lock(self.folder.lock, wait=60.0), self._hold(record.marker.number):
+            return self._teardown.undo(self._teardown.known(removal))
+
+    def removals(self) -> list[Removal]:
+        """What lies in quarantine, newest first. `bytes` is None: `measured` counts them."""
+        self._teardown.recover()
+        return self._teardown.removals()
+
+    def measured(self, removal: Removal) -> Removal:
+        """The same removal with its size on disk."""
+        return replace(removal, bytes=deletion.size(removal.quarantine))
+
+    def purge(self, removals: Sequence[str]) -> list[Removal]:
+        """Delete these removals for good, and nothing else; kept refs stay. Returns them with the freed bytes."""
+        return [self._purged(removal) for removal in dict.fromkeys(removals)]
+
+    def _purged(self, removal: str) -> Removal:
+        number = self._teardown.known(removal).marker.number
+        with self._hold(number):
+            record = self._teardown.known(removal)
+            size = deletion.size(self.folder.quarantine / record.id)
+            return replace(self._teardown.purge(record), bytes=size)
+
+    def leftovers(self, owners: Iterable[str]) -> list[Path]:
+        """Paths in the bays folder that belong to none of these owners (bays of other homes left out).
+
+        Only reported: nothing is ever deleted because nobody seems to own it.
+        """
+        owned = set(owners)
+        bays = self._bays.all().values()
+        foreign = {self.folder.bay(bay.number) for bay in bays if bay.home != self._home}
+        ours = {self.folder.bay(bay.number) for bay in bays if bay.purpose == GATE or bay.owner in owned}
+        links = {self.folder.path / bay.link for bay in bays if bay.link}
+        known = foreign | ours | links | {self.folder.path / ".stretto", self.folder.quarantine}
+        present = set(self.folder.path.iterdir()) if self.folder.path.is_dir() else set()
+        registered = {path for path in self._git.worktrees() if path.parent == self.folder.path}
+        stray = set(self._stray_quarantine())
+        return sorted((present | registered | stray) - known)
+
+    def _stray_quarantine(self) -> Iterator[Path]:
+        records = self._records.all()
+        if self.folder.quarantine.is_dir():
+            yield from (path for path in self.folder.quarantine.iterdir() if path.name not in records)
+
+
+def _is_full(error: StrettoError | OSError) -> bool:
+    if isinstance(error, GitFailed):
+        return os.strerror(errno.ENOSPC) in error.stderr
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _name(number: int) -> str:
+    return f"{number:02d}"

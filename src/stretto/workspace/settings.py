@@ -1,0 +1,32 @@
+"""What the configuration says about workspaces, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The `[workspace]` table that concerns making one.
+
+    `env`: values with `{task}` and the like still in them. `env_file`: path in the worktree of the file that repeats
+    the environment. `copy`: patterns of ignored files that are copied from the main checkout. `secret`: names whose
+    values never reach a file.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_file: str | None = None
+    copy: tuple[str, ...] = ()
+    secret: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Settings:
+        """From the frozen configuration of a run."""
+        return cls(
+            env={str(name): str(value) for name, value in (config.get("env") or {}).items()},
+            env_file=config.get("env_file") or None,
+            copy=tuple(config.get("copy") or ()),
+            secret=frozenset(config.get("secret_names") or ()),
+        )

@@ -1,0 +1,47 @@
+"""The examples of docs/scripted-agent.md work, and its tables name everything that there is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from stretto.testing.scenario import Block, next_answer
+from stretto.testing.script import ORIGINS, VERBS, parse_script
+from tests.support.world import ROOT
+
+TEXT = (ROOT / "docs" / "scripted-agent.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def test_the_script_is_one() -> None:
+    script = parse_script(tomllib.loads(next(body for kind, body in BLOCKS if kind == "toml")), Path("doc.toml"))
+    assert [len(turns) for turns in script.tasks.values()] == [3, 1]
+    assert script.turn("search", 2, "conflict", "").steps[0].verb == "merge"
+    assert script.turn("other", 5, "person", "").steps[0].verb == "print"
+
+
+def test_all_verbs_arguments_and_origins_are_told() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", TEXT, re.MULTILINE))
+    assert set(rows) == set(VERBS)
+    for name, verb in VERBS.items():
+        told = {word.split("*")[0].split(" (")[0].strip() for word in re.sub(r"\([^)]*\)", "", rows[name]).split(",")}
+        assert told == {*verb.needs, *verb.takes}
+    assert f"`{' '.join(ORIGINS)}`" in TEXT
+
+
+def test_the_python_block_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(next(body for kind, body in BLOCKS if kind == "python"), {})
+    assert capsys.readouterr().out == "0 []\n"
+
+
+def test_the_markers_are_markers() -> None:
+    table = TEXT[TEXT.index("| marker |") :].replace("\\|", "|")
+    found = re.findall(r"`(\[\[.*?\]\])`", table)
+    assert len(found) >= 12
+    for marker in found:
+        answer = next_answer([Block("text", marker)])
+        assert "makes no sense" not in str(answer.values)
+        assert answer.word != "say" or answer.faults or answer.values["text"] != "done" or "[[on=" in marker

@@ -1,0 +1,57 @@
+"""What a quick command imports. A list, not a stopwatch: each of these costs more than the whole command may."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stretto.home import Home
+from tests.support import rows
+from tests.support.repository import Repository
+
+HEAVY = {
+    "asyncio", "concurrent.futures", "ctypes", "email", "http.client", "httpx", "httpx2", "importlib.metadata",
+    "importlib.resources", "mcp", "multiprocessing", "psutil", "pydantic", "rich", "ssl", "starlette", "subprocess",
+    "tempfile", "textual", "urllib.request", "uvicorn",
+}  # fmt: skip
+
+PROGRAM = """
+import sys
+from stretto.__main__ import main
+sys.argv = ["stretto", *sys.argv[1:]]
+code = main()
+sys.stderr.write("\\n".join(sorted(sys.modules)))
+sys.exit(code)
+"""
+
+
+def imported(repo: Repository, *words: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words], cwd=repo.path, env={**os.environ}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"]])
+def test_help(home: Path, repo: Repository, words: list[str]) -> None:
+    found = imported(repo, *words)
+    assert found & (HEAVY | {"sqlite3", "stretto.client", "stretto.cli.status"}) == set()
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["inbox"]])
+def test_status_without_a_daemon(home: Path, repo: Repository, stored: Callable[..., None], words: list[str]) -> None:
+    stored(rows.run(), rows.started(), rows.turn())
+    assert imported(repo, *words) & HEAVY == set()
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"]])
+def test_status_from_the_daemon(home: Path, repo: Repository, daemon: Callable[..., Home], words: list[str]) -> None:
+    daemon()
+    found = imported(repo, *words)
+    assert found & (HEAVY | {"sqlite3", "stretto.store.sqlite", "stretto.reads.status"}) == set()

@@ -1,0 +1,79 @@
+"""Schedules of the pure core. The count and the speed are printed; a failure names its seed."""
+
+import time
+
+import pytest
+
+from stretto.core import decide as brain
+from stretto.core.decide import RULES
+from stretto.core.model import Delivery
+from stretto.testing import simulator
+from stretto.testing.simrows import Broken
+
+SEEDS = 2000
+
+
+def test_thousands_of_schedules_hold_every_invariant(capsys):
+    begin = time.monotonic()
+    steps = simulator.play(range(SEEDS))
+    took = time.monotonic() - begin
+    with capsys.disabled():
+        print(f"\nsimulator: {SEEDS} schedules, {steps} steps, {SEEDS / took * 60:.0f} schedules a minute")
+
+
+def test_a_seed_plays_the_same_schedule_again():
+    def story(seed):
+        played = simulator.Simulator(seed)
+        played.play()
+        return [(life.task, life.received, life.session) for life in played.lives]
+
+    assert story(7) == story(7)
+    assert story(7) != story(8)
+
+
+def test_its_command_reports_the_speed_and_the_failing_seed(capsys, monkeypatch):
+    assert simulator.main(["--seeds", "5"]) == 0
+    assert "schedules a minute" in capsys.readouterr().out
+    monkeypatch.setattr(brain, "RULES", tuple(r for r in RULES if r is not brain.checks))
+    assert simulator.main(["--seeds", "200"]) == 1
+    assert "seed " in capsys.readouterr().out
+
+
+# A simulator that finds nothing proves nothing: each of these mistakes must be found by the schedules above.
+
+
+def no_worktree_check(f, limits):
+    return None if f.task.workspace is not None else brain.prepare(f, limits)
+
+
+def old_controls(f, limits):
+    """Deliver answers only once: one whose record was not appended before a crash never arrives."""
+    found = [m for m in f.controls if m.state is Delivery.QUEUED]
+    return brain.controls(f, limits) if found else None
+
+
+def without(rule):
+    return tuple(r for r in RULES if r is not rule)
+
+
+def instead(rule, other):
+    return tuple(other if r is rule else r for r in RULES)
+
+
+MISTAKES = {
+    "skips checks": without(brain.checks),
+    "skips approval": without(brain.approval),
+    "forgets what a turn left": without(brain.turn_over),
+    "ignores cancel": without(brain.cancelled),
+    "ignores answers": without(brain.answered),
+    "does not wait": without(brain.waiting_for_person),
+    "does not miss a worktree": instead(brain.prepare, no_worktree_check),
+    "loses answers in a crash": instead(brain.controls, old_controls),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_it_finds_mistakes(mistake, monkeypatch):
+    monkeypatch.setattr(brain, "RULES", MISTAKES[mistake])
+    with pytest.raises(Broken, match=r"^seed \d+"):
+        simulator.play(range(SEEDS))

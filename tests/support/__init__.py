@@ -1,0 +1,1 @@
+"""What the tests share: a scratch world, real repositories, waiting, dropping privileges, finding processes."""
