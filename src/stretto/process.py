@@ -438,10 +438,12 @@ def spawn_detached(
     stdin_bytes: bytes = b"",
     output: Path | None = None,
     timeout: float = 10.0,
+    inherit: Sequence[int] = (),
 ) -> int:
     """Start a process that outlives us: its own session, its stdin is `stdin_bytes`, its output appended to a file.
 
-    Returns its pid. Raises Unavailable if it cannot be started or does not take its stdin within `timeout` seconds.
+    It has the descriptors of `inherit` under the same numbers. Returns its pid. Raises Unavailable if it cannot be
+    started or does not take its stdin within `timeout` seconds.
     """
     _reap()
     sink = os.open(output or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -455,6 +457,7 @@ def spawn_detached(
             stderr=sink,
             start_new_session=True,
             bufsize=0,
+            pass_fds=tuple(inherit),
         )
     except OSError as error:
         raise _cannot_start(argv[0], cwd, error) from error
@@ -581,10 +584,21 @@ def _processes() -> dict[int, Process]:
 
 
 def _environment(pid: int) -> Iterable[bytes]:
-    """The environment that a process was started with; empty if we may not read it."""
+    """The environment that a process was started with; empty if we may not read it.
+
+    For a moment within execve(2) a process has closed its files and not yet got its environment: what is young and
+    shows none is read again.
+    """
     if _LINUX:
         try:
-            return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            path = Path(f"/proc/{pid}/environ")
+            data = path.read_bytes()
+            for _ in range(5):
+                if data or not _young(pid):
+                    break
+                time.sleep(0.001)
+                data = path.read_bytes()
+            return data.split(b"\0")
         except OSError:
             return ()
     import psutil
@@ -593,6 +607,12 @@ def _environment(pid: int) -> Iterable[bytes]:
         return [f"{name}={value}".encode() for name, value in psutil.Process(pid).environ().items()]
     except (psutil.Error, OSError):
         return ()
+
+
+def _young(pid: int) -> bool:
+    """Whether a process runs since less than two seconds."""
+    found = look(pid)
+    return found is not None and not found.zombie and time.clock_gettime(time.CLOCK_BOOTTIME) - found.start_time < 2
 
 
 def marked(marker: str) -> list[tuple[int, float]]:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from stretto import failpoints
 from stretto.core.errors import Conflict, Unavailable, UsageError
 from stretto.shim import constants, host_system
+from stretto.shim.control import FolderShims
 from tests.shim.sessions import python, shell
 from tests.support.waiting import wait_for
 
@@ -73,6 +75,20 @@ def test_a_second_shim_on_a_folder_exits_with_3_and_a_second_start_changes_nothi
     assert host(one.folder, framed({})).returncode == constants.EXIT_LOCKED
     one.start()
     assert (one.state.pid, one.state.alive) == (pid, True)
+
+
+def test_a_slow_shim_of_an_earlier_daemon_cannot_come_between(session, tmp_path):
+    slow = tmp_path / "python"
+    slow.write_text(f'#!/bin/sh\nsleep 1.5\nexec "{sys.executable}" "$@"\n')
+    slow.chmod(0o755)
+    one = session(shell("cat"))
+    one.shims = FolderShims(python=str(slow))
+    starter = threading.Thread(target=one.start)
+    starter.start()
+    wait_for(lambda: (one.folder / "spec.json").exists(), what="the look at what was left")
+    assert host(one.folder, framed({})).returncode == constants.EXIT_LOCKED
+    starter.join()
+    assert one.state.alive
 
 
 @pytest.mark.parametrize(

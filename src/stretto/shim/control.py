@@ -3,6 +3,8 @@
 Specification.
 - `start` returns when the shim stands (its identity is recorded under its lock) or raises; a shim that lives already is
   left as it is. What an earlier, dead shim left running is ended first: never two agents in one session.
+- The lock is taken here and inherited by the shim: it is never free between the look at what was left and the shim's
+  own life, so a shim that an earlier daemon started and that was slow cannot come in between.
 - `append` makes a record durable before it returns and is idempotent by number: a record that is there is not written
   again. A torn line of a crashed writer is cut off first. Waking the shim may fail; it looks by itself every 2 s.
 - `end` ends the session whatever the shim does: asked first, then killed with all that it owns, then by the marker.
@@ -47,21 +49,22 @@ class FolderShims:
         cannot be ended.
         """
         files.make_private_dir(folder)
-        lock = files.try_lock(folder / "lock")
+        lock = _lock(folder)
         if lock is None:
             return
         try:
             _prepare(folder, spec, secrets)
+            failpoint("daemon.shim.spawn.before")
+            pid = process.spawn_detached(
+                [self._python, "-I", "-S", str(HOST), str(folder), str(lock)],
+                cwd=Path("/"),
+                env={name: os.environ[name] for name in _SHIM_ENV if name in os.environ},
+                stdin_bytes=_framed(secrets),
+                output=folder / "shim.log",
+                inherit=(lock,),
+            )
         finally:
             os.close(lock)
-        failpoint("daemon.shim.spawn.before")
-        pid = process.spawn_detached(
-            [self._python, "-I", "-S", str(HOST), str(folder)],
-            cwd=Path("/"),
-            env={name: os.environ[name] for name in _SHIM_ENV if name in os.environ},
-            stdin_bytes=_framed(secrets),
-            output=folder / "shim.log",
-        )
         failpoint("daemon.shim.spawn.after")
         self._await_ready(folder, pid)
 
@@ -138,6 +141,18 @@ def _ask_to_end(folder: Path, deadline: float) -> tuple[int, float] | None:
 
 
 # ---------------------------------------------------------------- start
+
+
+def _lock(folder: Path) -> int | None:
+    """The folder's lock; None if a shim has it. Somebody who only asks whether it is free has it for a moment."""
+    for _ in range(20):
+        if (lock := files.try_lock(folder / "lock")) is not None:
+            return lock
+        known = folders.identity(folder, "shim.json")
+        if known is not None and process.alive(*known):
+            return None
+        time.sleep(0.025)
+    return None
 
 
 def _prepare(folder: Path, spec: Mapping[str, Any], secrets: Mapping[str, str]) -> None:

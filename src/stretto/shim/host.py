@@ -1,6 +1,7 @@
 """The session shim: owns one agent, outlives the daemon, and speaks through files only.
 
-Run as `python -I -S host.py FOLDER`. Standard library only, imports nothing of stretto, one thread, one poll loop.
+Run as `python -I -S host.py FOLDER [LOCK]`, LOCK being the descriptor of the folder's lock if whoever starts it has it
+already. Standard library only, imports nothing of stretto, one thread, one poll loop.
 Its parts lie beside it, loaded by path: host_session.py the loop, host_streams.py what is said and told,
 host_system.py fail points, files, processes.
 
@@ -47,9 +48,10 @@ else:  # a program of its own: its folder is on sys.path, the package is not
     from host_system import EXIT_LOCKED, EXIT_SECRETS, EXIT_SPEC, from_json
 
 
-def take_lock(folder: str) -> bool:
+def take_lock(folder: str, inherited: int | None) -> bool:
     """The folder's lock, for life. Someone who asks whether it is free holds it for a moment: hence the retries."""
-    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(f"{folder}/lock", os.O_RDWR | os.O_CREAT, 0o600) if inherited is None else inherited
+    os.set_inheritable(fd, False)
     for _ in range(20):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,11 +77,11 @@ def read_secrets(fd: int) -> dict[str, str] | None:
     return value if fits else None
 
 
-def main(folder: str) -> int:
+def main(folder: str, lock: int | None = None) -> int:
     """One session, from lock to exit record."""
     umask = os.umask(0o077)
     try:
-        if not take_lock(folder):
+        if not take_lock(folder, lock):
             return EXIT_LOCKED
         secrets = read_secrets(0)
         if secrets is None:
@@ -101,4 +103,4 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.path.abspath(sys.argv[1])))
+    sys.exit(main(os.path.abspath(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else None))
