@@ -1,9 +1,8 @@
-"""Real processes: limits, groups, trees, identity."""
+"""Real processes: limits, groups, children that outlive us."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stretto import process
+from stretto import process, proctree
 from stretto.core.errors import TimedOut, Unavailable
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -35,7 +34,7 @@ def text_of(path: Path) -> str:
 
 
 def gone(pid: int) -> bool:
-    found = process.look(pid)
+    found = proctree.look(pid)
     return found is None or found.zombie
 
 
@@ -128,23 +127,6 @@ def test_clean_environment_drops_what_is_ours() -> None:
     assert process.clean_environment(base) == {"KEEP": "1"}
 
 
-def test_identity_tells_a_reused_pid_and_a_zombie_from_the_living() -> None:
-    child = subprocess.Popen(["sleep", "100"])
-    at = process.start_time(child.pid)
-    assert at is not None
-    assert process.alive(child.pid, at)
-    assert not process.alive(child.pid, at - 5)
-    child.kill()
-    until(lambda: not process.alive(child.pid, at))
-    assert process.look(child.pid) == process.Process(child.pid, at, os.getpid(), os.getpgrp(), zombie=True)
-    child.wait()
-    assert process.start_time(child.pid) is None
-
-
-def test_boot_id_is_stable() -> None:
-    assert process.boot_id() == process.boot_id() != ""
-
-
 def test_a_detached_process_survives_its_starter_and_gets_its_input(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; from stretto import process; import sys\n"
@@ -154,90 +136,12 @@ def test_a_detached_process_survives_its_starter_and_gets_its_input(tmp_path: Pa
     env = ENV | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = process.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path.cwd(), env=env, timeout=30, check=True)
     pid = int(done.stdout)
-    at = process.start_time(pid)
+    at = proctree.start_time(pid)
     assert at is not None
     try:
         until(lambda: text_of(tmp_path / "log") == "up\n")
         assert (tmp_path / "got").read_bytes() == b"secret" * 50000
-        assert process.alive(pid, at)
+        assert proctree.alive(pid, at)
     finally:
-        assert process.end_tree(pid, at, f"MARK={tmp_path}", grace=1)
-    assert not process.alive(pid, at)
-
-
-TREE = """
-import os, subprocess, sys, time
-mark = {"PATH": os.environ["PATH"], "MARK": os.environ["MARK"]}
-log = open("pids", "a")
-def note(pid): log.write(f"{pid}\\n"); log.flush()
-note(os.getpid())
-note(subprocess.Popen(["sleep", "100"]).pid)
-note(subprocess.Popen(["sleep", "100"], start_new_session=True).pid)
-note(subprocess.Popen(["sleep", "100"], start_new_session=True, env={"PATH": mark["PATH"]}).pid)
-note(subprocess.Popen(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"], start_new_session=True).pid)
-text = "sleep 100 >/dev/null 2>&1 & echo $!"
-orphan = subprocess.run(["/bin/sh", "-c", text], capture_output=True, start_new_session=True)
-note(int(orphan.stdout))
-log.write("end\\n"); log.flush()
-time.sleep(100)
-"""
-
-
-def test_end_tree_ends_groups_sessions_orphans_and_the_stubborn_and_nobody_else(tmp_path: Path) -> None:
-    mark = f"MARK={tmp_path}"
-    env = ENV | {"MARK": str(tmp_path)}
-    other = subprocess.Popen(["sleep", "100"], env=ENV | {"MARK": f"{tmp_path}x"})
-    pid = process.spawn_detached([sys.executable, "-c", TREE], cwd=tmp_path, env=env)
-    at = process.start_time(pid)
-    try:
-        until(lambda: text_of(tmp_path / "pids").endswith("end\n"))
-        pids = [int(line) for line in text_of(tmp_path / "pids").split()[:-1]]
-        assert len(pids) == 6
-        assert {p for p, _ in process.marked(mark)} >= set(pids) - {pids[3]}
-        assert process.end_tree(pid, at, mark, grace=0.3)
-        assert [one for one in pids if not gone(one)] == []
-        assert process.marked(mark) == []
-        assert other.poll() is None
-    finally:
-        process.end_tree(pid, at, mark, grace=0)
-        other.kill()
-        other.wait()
-
-
-def test_end_tree_spares_us_even_if_we_carry_the_marker(tmp_path: Path) -> None:
-    code = (
-        "from stretto import process; import subprocess\n"
-        "child = subprocess.Popen(['sleep', '100'])\n"
-        "assert len(process.marked('MARK=1')) == 2\n"
-        "assert process.end_tree(None, None, 'MARK=1', grace=1)\n"
-        "print('alive', child.wait())"
-    )
-    env = ENV | {"PYTHONPATH": os.pathsep.join(sys.path), "MARK": "1"}
-    done = process.run([sys.executable, "-c", code], cwd=tmp_path, env=env, timeout=30, check=True)
-    assert done.stdout == b"alive -15\n"
-
-
-def test_end_tree_does_not_touch_a_process_that_only_shares_the_pid() -> None:
-    child = subprocess.Popen(["sleep", "100"])
-    at = process.start_time(child.pid)
-    assert at is not None
-    assert process.end_tree(child.pid, at - 100, None, grace=0)
-    assert child.poll() is None
-    child.kill()
-    child.wait()
-
-
-def test_inside_names_who_works_in_a_folder(tmp_path: Path) -> None:
-    deep = tmp_path / "a" / "b"
-    deep.mkdir(parents=True)
-    (tmp_path / "ab").mkdir()
-    child = subprocess.Popen(["sleep", "100"], cwd=deep)
-    near = subprocess.Popen(["sleep", "100"], cwd=tmp_path / "ab")
-    try:
-        until(lambda: [v.command for v in process.inside(tmp_path / "a")] == ["sleep 100"])
-        [visitor] = process.inside(tmp_path / "a")
-        assert visitor.pid == child.pid
-    finally:
-        for one in (child, near):
-            one.kill()
-            one.wait()
+        assert proctree.end_tree(pid, at, f"MARK={tmp_path}", grace=1)
+    assert not proctree.alive(pid, at)

@@ -235,7 +235,7 @@ def _told(home: Home) -> Json | None:
 
 
 def _lives(told: Json) -> bool:
-    from stretto.process import alive, boot_id
+    from stretto.proctree import alive, boot_id
 
     return bool(told.get("boot_id") == boot_id() and alive(int(told["pid"]), float(told["start_time"])))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stretto import process
+from stretto import proctree
 from stretto.checks import CheckRunner, environment_key, tail
 from stretto.core.model import CheckResult, CheckSpec
 from tests.support.waiting import wait_for
@@ -48,7 +48,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def gone(pid: int) -> bool:
-    found = process.look(pid)
+    found = proctree.look(pid)
     return found is None or found.zombie
 
 

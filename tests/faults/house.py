@@ -24,7 +24,7 @@ from stretto.client import Client
 from stretto.core.errors import StrettoError
 from stretto.core.model import Item, Message, Session, State, Task
 from stretto.home import Home, open_home
-from stretto.process import look, start_time
+from stretto.proctree import look, start_time
 from stretto.store.sqlite import Reader, open_readonly
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.core.model import Check, CheckResult, Delivery, Entry, QueueState, Session, State, Task
-from stretto.process import start_time
+from stretto.proctree import start_time
 from tests.faults.house import House
 from tests.support import processes
 from tests.support.waiting import wait_for

@@ -20,7 +20,7 @@ from typing import Any
 from stretto.client import Client, connect
 from stretto.core.errors import StrettoError
 from stretto.home import Home, open_home
-from stretto.process import alive, start_time
+from stretto.proctree import alive, start_time
 from stretto.reads import read
 from stretto.store.sqlite import Reader, open_readonly
 from tests.support.repository import Repository

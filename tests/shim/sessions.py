@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stretto import process
+from stretto import proctree
 from stretto.interfaces import ShimState
 from stretto.shim import folder as folders
 from stretto.shim.constants import marker
@@ -102,7 +102,7 @@ class Session:
 
     def processes(self) -> list[int]:
         """Pids that carry this session's marker."""
-        return [pid for pid, _ in process.marked(marker(self.id))]
+        return [pid for pid, _ in proctree.marked(marker(self.id))]
 
     def kill_shim(self) -> None:
         os.kill(self.shim, signal.SIGKILL)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stretto import process
+from stretto import process, proctree
 from stretto.core.errors import Conflict
 from stretto.shim import host_system
 from stretto.shim.recover import recover
@@ -128,26 +128,26 @@ def test_after_a_reboot_old_pids_mean_nothing(session):
     one.said(b"up\n")
     one.kill_shim()
     bystander = process.spawn_detached(["sleep", "600"], cwd=Path("/"), env=dict(os.environ))
-    start = process.start_time(bystander)
+    start = proctree.start_time(bystander)
     assert start
     (one.folder / "agent.json").write_text(
         f'{{"pid": {bystander}, "start_time": {start}, "pgid": {bystander}, "boot_id": "an earlier boot"}}'
     )
     assert recover(one.folder).ended
-    assert process.alive(bystander, start)
-    process.end_tree(bystander, start, None, 1.0)
+    assert proctree.alive(bystander, start)
+    proctree.end_tree(bystander, start, None, 1.0)
 
 
 def test_a_reused_pid_is_not_touched(session):
     one = session(shell("true")).start()
     one.over()
     bystander = process.spawn_detached(["sleep", "600"], cwd=Path("/"), env=dict(os.environ))
-    start = process.start_time(bystander)
+    start = proctree.start_time(bystander)
     assert start
     (one.folder / "agent.json").write_text(f'{{"pid": {bystander}, "start_time": {start - 5}, "pgid": {bystander}}}')
     assert recover(one.folder).ended
-    assert process.alive(bystander, start)
-    process.end_tree(bystander, start, None, 1.0)
+    assert proctree.alive(bystander, start)
+    proctree.end_tree(bystander, start, None, 1.0)
 
 
 def test_kill_nine_of_the_agent_is_an_exit_with_its_signal(session):

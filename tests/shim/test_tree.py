@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stretto import process
+from stretto import proctree
 from tests.shim.sessions import Session, python, shell
 from tests.support.waiting import wait_for
 
@@ -72,11 +72,11 @@ def family(path: Path) -> list[tuple[int, float]]:
     """Everybody who signed in: the agent, its child, the one apart, the daemon."""
     wait_for(lambda: path.exists() and len(set(path.read_text().split())) >= 4, what=lambda: path.read_text())
     pids = [int(line) for line in set(path.read_text().split())]
-    return [(pid, start) for pid in pids if (start := process.start_time(pid)) is not None]
+    return [(pid, start) for pid in pids if (start := proctree.start_time(pid)) is not None]
 
 
 def living(members: list[tuple[int, float]]) -> list[int]:
-    return [pid for pid, start in members if process.alive(pid, start)]
+    return [pid for pid, start in members if proctree.alive(pid, start)]
 
 
 @pytest.mark.parametrize("deaf", [False, True])
@@ -112,7 +112,7 @@ def family_of(path: Path) -> list[tuple[int, float]]:
     """Who of those that signed in is still a process (whatever its start)."""
     pids = [int(line) for line in set(path.read_text().split())]
     assert len(pids) == 4
-    return [(pid, start) for pid in pids if (start := process.start_time(pid)) is not None]
+    return [(pid, start) for pid in pids if (start := proctree.start_time(pid)) is not None]
 
 
 def test_term_to_the_shim_is_a_stop(session, short_folder):
@@ -164,7 +164,7 @@ def test_stopped_processes_are_ended_too(session):
 def test_a_shim_whose_folder_is_removed_ends_its_agent_and_itself(session, short_folder):
     one, idle = start(session, short_folder, "one", deaf=False), session(shell("true"), "turns").start()
     ours = family(short_folder / "one")
-    shims = [(each.shim, process.start_time(each.shim) or 0.0) for each in (one, idle)]
+    shims = [(each.shim, proctree.start_time(each.shim) or 0.0) for each in (one, idle)]
     for each in (one, idle):
         each.folder.rename(short_folder / each.folder.name)
     wait_for(lambda: living(shims) == [], what="the shims to notice")

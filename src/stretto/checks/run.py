@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stretto import files, process
+from stretto import files, process, proctree
 from stretto.core.errors import Unavailable
 from stretto.core.model import CheckResult, CheckSpec
 from stretto.failpoints import failpoint
@@ -76,13 +76,13 @@ class CheckRunner:
         except (Unavailable, OSError) as error:
             return CheckOutcome(CheckResult.ERROR, time.monotonic() - began, output, _cause(error))
         finally:
-            process.end_tree(None, None, watch.marker, self._grace)
+            proctree.end_tree(None, None, watch.marker, self._grace)
         result, reason = (CheckResult.ERROR, watch.reason) if watch.reason else _judge(done.code)
         return CheckOutcome(result, done.seconds, output, reason, None if watch.reason else done.code)
 
     def end_leftovers(self) -> bool:
         """End every process of checks that an earlier daemon of this home started. False: some could not be ended."""
-        return process.end_tree(None, None, f"STRETTO_CHECK_HOME={self._home}", self._grace)
+        return proctree.end_tree(None, None, f"STRETTO_CHECK_HOME={self._home}", self._grace)
 
     def _environment(self, env: Mapping[str, str], marker: str) -> dict[str, str]:
         name, _, value = marker.partition("=")
@@ -103,7 +103,7 @@ class _Watch:
         self._start: float | None = None
 
     def begin(self, pid: int) -> None:
-        self._pid, self._start = pid, process.start_time(pid)
+        self._pid, self._start = pid, proctree.start_time(pid)
         failpoint("daemon.check.spawn.after")
 
     def __call__(self) -> bool:
@@ -113,7 +113,7 @@ class _Watch:
             self.reason = "cancelled"
         else:
             return False
-        process.end_tree(self._pid, self._start, self.marker, self._grace)
+        proctree.end_tree(self._pid, self._start, self.marker, self._grace)
         return True
 
 

@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass
 
 from stretto.core.errors import StrettoError
-from stretto.process import inherited, look
+from stretto.proctree import inherited, look
 
 #: the variable that a shim puts into the environment of its agent
 MARKER = "STRETTO_SESSION"

@@ -17,7 +17,8 @@ from typing import Any
 from stretto.core.errors import BY_EXIT_CODE, StrettoError, Unavailable
 from stretto.failpoints import failpoint
 from stretto.home import Home
-from stretto.process import clean_environment, spawn_detached, start_time
+from stretto.process import clean_environment, spawn_detached
+from stretto.proctree import start_time
 
 #: seconds in which a daemon must answer; recovery of many tasks counts in
 PATIENCE = 30.0
@@ -62,7 +63,7 @@ def _fresh(path: Path) -> Path:
 
 
 def _ended(pid: int) -> bool:
-    from stretto.process import look
+    from stretto.proctree import look
 
     found = look(pid)
     return found is None or found.zombie or start_time(pid) is None

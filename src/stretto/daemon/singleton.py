@@ -21,7 +21,7 @@ from stretto import __version__
 from stretto.core.errors import Conflict, Unavailable
 from stretto.files import replace, try_lock
 from stretto.home import Home
-from stretto.process import alive, boot_id, start_time
+from stretto.proctree import alive, boot_id, start_time
 
 
 @dataclass(frozen=True, slots=True)

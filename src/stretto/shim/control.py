@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stretto import files, process
+from stretto import files, process, proctree
 from stretto.core.errors import Conflict, StrettoError, Unavailable, UsageError
 from stretto.failpoints import failpoint
 from stretto.interfaces import ShimState
@@ -72,7 +72,7 @@ class FolderShims:
         deadline = time.monotonic() + self._ready_seconds
         pause = 0.002
         while True:
-            running = process.start_time(pid) is not None and _not_zombie(pid)
+            running = proctree.start_time(pid) is not None and _not_zombie(pid)
             if (folders.read_json(folder / "shim.json") or {}).get("pid") == pid or _held_by_other(folder, running):
                 return
             if not running or time.monotonic() > deadline:
@@ -120,7 +120,7 @@ class FolderShims:
         if folders.shim_alive(folder):
             spec = folders.read_json(folder / "spec.json") or {}
             pid, start = known or (None, None)
-            process.end_tree(pid, start, spec.get("marker"), grace=0.0)
+            proctree.end_tree(pid, start, spec.get("marker"), grace=0.0)
         if not folder.exists():
             return True
         try:
@@ -134,8 +134,8 @@ def _ask_to_end(folder: Path, deadline: float) -> tuple[int, float] | None:
     known = None
     while folders.shim_alive(folder) and time.monotonic() < deadline:
         if known is None and (known := folders.identity(folder, "shim.json")) is not None:
-            process.send_signal(*known, signal.SIGTERM)
-            process.send_signal(*known, signal.SIGCONT)
+            proctree.send_signal(*known, signal.SIGTERM)
+            proctree.send_signal(*known, signal.SIGCONT)
         time.sleep(0.01)
     return known or folders.identity(folder, "shim.json")
 
@@ -149,7 +149,7 @@ def _lock(folder: Path) -> int | None:
         if (lock := files.try_lock(folder / "lock")) is not None:
             return lock
         known = folders.identity(folder, "shim.json")
-        if known is not None and process.alive(*known):
+        if known is not None and proctree.alive(*known):
             return None
         time.sleep(0.025)
     return None
@@ -181,7 +181,7 @@ def _framed(secrets: Mapping[str, str]) -> bytes:
 
 
 def _not_zombie(pid: int) -> bool:
-    found = process.look(pid)
+    found = proctree.look(pid)
     return found is not None and not found.zombie
 
 

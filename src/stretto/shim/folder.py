@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stretto import process
+from stretto import proctree
 from stretto.interfaces import ShimState
 from stretto.shim.constants import SEGMENT_BYTES
 
@@ -98,14 +98,14 @@ def identity(folder: Path, name: str) -> tuple[int, float] | None:
     pid, start, boot = value.get("pid"), value.get("start_time"), value.get("boot_id")
     if not isinstance(pid, int) or not isinstance(start, int | float):
         return None
-    return None if boot and boot != process.boot_id() else (pid, float(start))
+    return None if boot and boot != proctree.boot_id() else (pid, float(start))
 
 
 def agent_alive(folder: Path, shim: bool | None) -> bool | None:
     """Whether the agent's first process runs; None when that cannot be told without searching for the marker."""
     known = identity(folder, "agent.json")
     if known is not None:
-        return process.alive(*known)
+        return proctree.alive(*known)
     if shim and read_json(folder / "agent.json") is None:
         return False  # it would have been recorded
     return False if read_json(folder / "exit.json") else None

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stretto import files, process
+from stretto import files, proctree
 from stretto.core.errors import Conflict
 from stretto.shim import folder as folders
 from stretto.shim.constants import STOP_SECONDS
@@ -55,8 +55,8 @@ def recover_locked(folder: Path, grace: float) -> Recovery:
     spec = folders.read_json(folder / "spec.json") or {}
     marker, known = str(spec.get("marker") or "") or None, folders.identity(folder, "agent.json")
     pid, start = known or (None, None)
-    ended = process.end_tree(pid, start, marker, grace)
-    left = () if ended or not marker else tuple(pid for pid, _ in process.marked(marker))
+    ended = proctree.end_tree(pid, start, marker, grace)
+    left = () if ended or not marker else tuple(pid for pid, _ in proctree.marked(marker))
     done = folders.progress(folder)
     numbers = record_numbers(folder)
     return Recovery(

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from stretto import files, process
+from stretto import files, proctree
 from stretto.core import names
 from stretto.core.errors import Conflict, StrettoError
 from stretto.failpoints import failpoint
@@ -115,7 +115,7 @@ class Teardown:
 
     @staticmethod
     def _nobody_inside(path: Path) -> None:
-        visitors = process.inside(path)
+        visitors = proctree.inside(path)
         if visitors:
             first = visitors[0]
             others = f" and {len(visitors) - 1} more" if len(visitors) > 1 else ""
