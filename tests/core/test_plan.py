@@ -371,6 +371,14 @@ def tasks(draw):
     )
 
 
+@pytest.mark.parametrize("name", ["null", "true", "1", "none", "~", "[]", '"x"', "a # b"])
+def test_a_value_that_looks_like_something_else_is_written_so_that_it_stays_itself(name):
+    task = PlanTask(id="a", title="b", spec="c", accept="d", tables=(name,), files=(name,), agent=name)
+    again, findings = parse(render(Plan("T", "", (task,))))
+    assert errors(findings) == []
+    assert again.tasks == (task,)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(tasks(), min_size=1, max_size=4), st.none() | CHECKS, st.none() | st.integers(1, 99), st.none() | IDS)
 def test_every_plan_renders_to_a_text_that_means_the_same(made, checks, open_limit, target):

@@ -167,9 +167,11 @@ class House:
         with self.rows() as db:
             return db.select(Item, "closed_at IS NULL AND answered_at IS NULL ORDER BY opened_at, id")
 
-    def removals(self) -> list[dict[str, Any]]:
+    def removals(self, task: str | None = None) -> list[dict[str, Any]]:
+        """All removals by age, or those of one task only; landed tasks are removed as well."""
         with self.rows() as db:
-            return [dict(row) for row in db.rows("SELECT id, task, undone_at, purged_at FROM removals ORDER BY at")]
+            rows = [dict(row) for row in db.rows("SELECT id, task, undone_at, purged_at FROM removals ORDER BY at")]
+        return [row for row in rows if task is None or row["task"].endswith(f"/{task}")]
 
     def owed(self) -> list[str]:
         """What landings still owe to the checkout and the remote."""
@@ -295,7 +297,7 @@ class Person:
             if row.outcome is None or (row.outcome is State.LANDED and not row.cleaned):
                 return False
         live = [s for s in self.house.sessions() if s.ended_at is None and not s.task.endswith(f"/{task}")]
-        purged = "## doomed" not in self.plan or any(row["purged_at"] for row in self.house.removals())
+        purged = "## doomed" not in self.plan or any(row["purged_at"] for row in self.house.removals("doomed"))
         return not live and purged and not self.house.owed()
 
     def answer(self, item: Item, tasks: Mapping[str, Task]) -> None:
@@ -344,7 +346,7 @@ class Person:
 
     def take_away(self, task: Task) -> None:
         """Remove, undo, remove again, purge: each repeated until the rows say that it is done."""
-        removals = self.house.removals()
+        removals = self.house.removals("doomed")
         standing = [row for row in removals if row["undone_at"] is None and row["purged_at"] is None]
         undone = any(row["undone_at"] for row in removals)
         if any(row["purged_at"] for row in removals):

@@ -332,10 +332,10 @@ def seconds(value: Any) -> float:
 
 
 def _bare_or(value: Any, reader: Callable[[str], Any], plain: str, otherwise: Any) -> str:
-    """`plain` if the reader reads it as `value`, else the JSON of `otherwise`."""
+    """`plain` if the reader reads it as `value`, else the JSON of `otherwise`. A bare `null` is no value."""
     if plain and not re.search(r"[\x00-\x1f\x7f\ufeff]", plain):
         try:
-            if reader(plain) == value:
+            if read_json(plain)[1] is not None and reader(plain) == value:
                 return plain
         except Unreadable:
             pass
