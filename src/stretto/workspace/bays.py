@@ -35,6 +35,7 @@ from stretto.interfaces import Git, Removal, Workspace
 from stretto.workspace import bootstrap, deletion, environment, journal, registration
 from stretto.workspace.folder import Folder, locate
 from stretto.workspace.journal import Bay, Cabinet, Record
+from stretto.workspace.layers import Layer, Leftover, Stack
 from stretto.workspace.settings import Settings
 from stretto.workspace.teardown import Teardown
 
@@ -64,6 +65,7 @@ class Bays:
         home: str,
         settings: Settings | None = None,
         *,
+        layers: Sequence[Layer] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self.folder = Folder(folder, git.root, git.common)
@@ -74,7 +76,8 @@ class Bays:
         self._bays: Cabinet[Bay] = Cabinet(self.folder.bays, Bay)
         self._records: Cabinet[Record] = Cabinet(self.folder.records, Record)
         self._trees: dict[str, str] = {}
-        self._teardown = Teardown(git, self.folder, home, self._bays, self._records, now)
+        self._stack = Stack(layers)
+        self._teardown = Teardown(git, self.folder, home, self._bays, self._records, self._stack, now)
 
     @classmethod
     def open(cls, git: Git, home: Path, config: Mapping[str, Any]) -> Bays:
@@ -95,19 +98,23 @@ class Bays:
         `env` is what the caller captured; the contract's variables and `[workspace] env` are laid over it. Raises
         StrettoError: folder unusable, disk too full, branch or path in the way.
         """
-        environment.require_values(self._settings.env)
+        environment.require_values(self._settings.env, self._stack.variables())
         self.folder.prepare()
         self._teardown.recover()
+        self._teardown.require_settled(owner, purpose)
         bay = self._find(owner, purpose) or self._reserve(owner, purpose, commit, branch)
         with self._hold(bay.number):
             bay = self._current(bay)
             fresh = bay.state == journal.MAKING
             path = self.folder.bay(bay.number)
+            shown = commit if purpose == GATE else bay.commit
             if fresh or not path.is_dir():
-                bay = self._make(bay, commit if purpose == GATE else bay.commit, fresh)
-            elif purpose == GATE:
-                self._git.switch_worktree(path, commit)
-            space = self._describe(bay, commit if purpose == GATE else bay.commit, env, fresh)
+                bay, values = self._make(bay, shown, env, fresh)
+            else:
+                if purpose == GATE:
+                    self._git.switch_worktree(path, commit)
+                bay, values = self._take_layers(bay, shown, env)
+            space = self._describe(bay, shown, env, values, fresh)
             self._write_env_file(space)
         return space
 
@@ -116,7 +123,8 @@ class Bays:
         bay = self._find(owner, purpose)
         if bay is None or bay.state != journal.MADE:
             return None
-        return self._describe(bay, bay.commit, env, fresh=False)
+        values = self._stack.values(self._teardown.place(bay), bay)
+        return self._describe(bay, bay.commit, env, values, fresh=False)
 
     def set_ready(self, path: Path, key: str) -> None:
         """Record that the set-up named by `key` is complete in this bay; `Workspace.ready` then says so."""
@@ -175,7 +183,7 @@ class Bays:
 
     # ------------------------------------------------------------ make
 
-    def _make(self, bay: Bay, start: str, fresh: bool) -> Bay:
+    def _make(self, bay: Bay, start: str, env: Mapping[str, str], fresh: bool) -> tuple[Bay, dict[str, str]]:
         path = self.folder.bay(bay.number)
         try:
             self._need_space(bay)
@@ -190,17 +198,28 @@ class Bays:
             admin = registration.name_of(self.folder.common, path, path.name)
             wanted = bootstrap.patterns(self._git, start, self._settings.copy)
             bootstrap.copy_ignored(self._git, self._git.root, path, wanted)
-            link = self._link(bay)
-            made = self._bays.put(
-                _name(bay.number), replace(bay, state=journal.MADE, admin=admin, link=link, ready=None)
-            )
+            bay = replace(bay, admin=admin, link=self._link(bay), ready=None)
+            bay, values = self._take_layers(bay, start, env)
+            made = self._bays.put(_name(bay.number), replace(bay, state=journal.MADE))
         except (StrettoError, OSError) as error:
             full = _is_full(error) or files.free_bytes(self.folder.path) < _FULL
             if fresh:
-                self._undo_making(bay)
+                self._undo_making(self._current(bay))
             raise self._explained(error, bay, full) from error
         failpoint("daemon.workspace.made")
-        return made
+        return made, values
+
+    def _take_layers(self, bay: Bay, start: str, env: Mapping[str, str]) -> tuple[Bay, dict[str, str]]:
+        """Take the layers of this bay; what is recorded of them stands in the bay that is returned."""
+
+        def put(layers: Mapping[str, Mapping[str, Any]]) -> None:
+            nonlocal bay
+            known = {name: dict(step) for name, step in layers.items()}
+            bay = self._bays.put(_name(bay.number), replace(bay, layers=known))
+
+        known = {**_unported(env), **self._contract(bay, start, env)}
+        values = self._stack.take(replace(self._teardown.place(bay), environment=known), bay, put)
+        return bay, values
 
     def _need_space(self, bay: Bay) -> None:
         needed = int(self._git.tree_bytes(bay.commit) * 1.1) + _MARGIN
@@ -231,13 +250,16 @@ class Bays:
         """Leave nothing half-made: this bay was never handed out, so no work can be in it."""
         path = self.folder.bay(bay.number)
         with suppress(StrettoError, OSError):
+            bay = self._teardown.drop_layers(bay)
+        with suppress(StrettoError, OSError):
             if os.path.lexists(path) and registration.half_made(self.folder.common, path):
                 deletion.delete(path.parent, path.name, gently=False)
             if not os.path.lexists(path):
                 self._git.forget_worktree(path)
             if bay.branch_made and self._git.read_ref(f"refs/heads/{bay.branch}") == bay.commit:
                 self._git.delete_ref(f"refs/heads/{bay.branch}", bay.commit)
-        if not os.path.lexists(path):
+        if not os.path.lexists(path) and not bay.layers:
+            self._teardown.unlink(bay)
             self._bays.drop(_name(bay.number))
 
     def _explained(self, error: StrettoError | OSError, bay: Bay, full: bool) -> StrettoError:
@@ -273,12 +295,21 @@ class Bays:
 
     # ------------------------------------------------------------ describe
 
-    def _describe(self, bay: Bay, commit: str, env: Mapping[str, str], fresh: bool) -> Workspace:
+    def _describe(
+        self, bay: Bay, commit: str, env: Mapping[str, str], values: Mapping[str, str], fresh: bool
+    ) -> Workspace:
+        """The workspace with its whole environment; `values` are those of its layers."""
+        fixed = {**self._contract(bay, commit, env), **values}
+        filled = environment.fill(self._settings.env, fixed)
+        whole = {**_unported(env), **filled, **fixed}
         path = self.folder.bay(bay.number)
+        return Workspace(bay.owner, bay.purpose, path, bay.number, bay.branch, whole, fresh, bay.ready)
+
+    def _contract(self, bay: Bay, commit: str, env: Mapping[str, str]) -> dict[str, str]:
         fixed = environment.contract(
             owner=bay.owner,
             purpose=bay.purpose,
-            path=path,
+            path=self.folder.bay(bay.number),
             root=self._git.root,
             branch=bay.branch,
             base=commit,
@@ -286,10 +317,7 @@ class Bays:
             slot=bay.number,
         )
         fixed.update({name: env[name] for name in _GIVEN if name in env})
-        captured = {name: value for name, value in env.items() if not _PORTS.fullmatch(name)}
-        filled = environment.fill(self._settings.env, fixed)
-        whole = {**captured, **filled, **fixed}
-        return Workspace(bay.owner, bay.purpose, path, bay.number, bay.branch, whole, fresh, bay.ready)
+        return fixed
 
     def _tree(self, commit: str) -> str:
         if commit not in self._trees:
@@ -320,6 +348,10 @@ class Bays:
         self.folder.prepare()
         self._teardown.recover()
         bay = self._at(path)
+        begun = self._teardown.begun(owner, path)
+        if begun is not None:
+            with self._hold(begun.marker.number):
+                return self._teardown.resume(begun)
         if bay is None:
             done = self._teardown.done_before(owner, path)
             if done is not None:
@@ -375,6 +407,12 @@ class Bays:
         stray = set(self._stray_quarantine())
         return sorted((present | registered | stray) - known)
 
+    def layer_leftovers(self, owners: Iterable[str]) -> list[Leftover]:
+        """What layers hold for none of these owners; only told, never deleted."""
+        gates = [bay.owner for bay in self._bays.all().values() if bay.purpose == GATE]
+        kept = [record.marker.owner for record in self._records.all().values()]
+        return self._stack.leftovers((*owners, *gates, *kept))
+
     def _stray_quarantine(self) -> Iterator[Path]:
         records = self._records.all()
         if self.folder.quarantine.is_dir():
@@ -385,6 +423,11 @@ def _is_full(error: StrettoError | OSError) -> bool:
     if isinstance(error, GitFailed):
         return os.strerror(errno.ENOSPC) in error.stderr
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _unported(env: Mapping[str, str]) -> dict[str, str]:
+    """What was captured, without the ports of the shell that it was captured from."""
+    return {name: value for name, value in env.items() if not _PORTS.fullmatch(name)}
 
 
 def _name(number: int) -> str:

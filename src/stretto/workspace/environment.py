@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stretto.core import names
@@ -54,10 +54,13 @@ def fill(templates: Mapping[str, str], values: Mapping[str, str]) -> dict[str, s
     return result
 
 
-def require_values(templates: Mapping[str, str]) -> None:
-    """Raise StrettoError, before anything is made, for a placeholder that no workspace has a value for."""
+def require_values(templates: Mapping[str, str], promised: Iterable[str] = ()) -> None:
+    """Raise StrettoError, before anything is made, for a placeholder that no workspace has a value for.
+
+    `promised`: the variables that layers will give.
+    """
     known = ("TASK", "UID", "WORKSPACE", "ROOT", "BRANCH", "BASE", "SLOT")
-    fill(templates, {f"STRETTO_{name}": "" for name in known})
+    fill(templates, dict.fromkeys((*(f"STRETTO_{name}" for name in known), *promised), ""))
 
 
 def _value(placeholder: str, name: str, values: Mapping[str, str]) -> str:

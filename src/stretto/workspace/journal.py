@@ -1,9 +1,9 @@
 """What is written down about bays and removals, outside the trees, so that a crash at any step can be finished.
 
 Specification. A bay's marker is written before anything is made in it (`making`) and again when all is there (`made`);
-only then is the bay handed out. A removal's record is written before the tree is moved (`removing`) and again when all
-is done (`removed`). Each write is whole and synced. Records say which home they belong to: a daemon finishes and
-shows only its own, but counts the bays of all.
+only then is the bay handed out. Its layers stand in it by name, with their state and data (`layers.py`). A removal's
+record is written before the tree is moved (`removing`) and again when all is done (`removed`). Each write is whole and
+synced. Records say which home they belong to: a daemon finishes and shows only its own, but counts the bays of all.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ from stretto import files
 from stretto.failpoints import failpoint
 
 MAKING, MADE = "making", "made"
+TAKING, TAKEN, GIVEN = "taking", "taken", "given"
 REMOVING, REMOVED, UNDOING, PURGING = "removing", "removed", "undoing", "purging"
 
 
 @dataclass(frozen=True, slots=True)
 class Bay:
-    """Marker of a bay. `branch_made`: the branch did not exist before. `admin`: name of its registration in git."""
+    """Marker of a bay. `branch_made`: the branch did not exist before. `admin`: name of its registration in git.
+
+    `layers`: what it holds besides the worktree, `{name: {"state", "data"}}`.
+    """
 
     number: int
     home: str
@@ -38,6 +42,7 @@ class Bay:
     admin: str | None = None
     link: str | None = None
     ready: str | None = None
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,11 @@ class Record:
     def marker(self) -> Bay:
         """The marker of the bay as it was."""
         return Bay(**self.bay)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it was begun and is neither done nor taken back."""
+        return self.state in (REMOVING, UNDOING)
 
 
 T = TypeVar("T", Bay, Record)

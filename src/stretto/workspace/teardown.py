@@ -7,11 +7,13 @@ Specification of a removal, in this order, each step safe to repeat:
 2. Keep: a snapshot of everything that is not ignored; one commit that holds the tip and every commit that the reflogs
    of worktree and branch name, below `refs/stretto/keep/<uid>/`.
 3. The record, `removing`.
-4. Tree to `.quarantine/<id>/tree` (one rename, ignored files included), registration to
-   `<common>/stretto-quarantine/<id>`, branch deleted if it still points where it was kept, link and marker gone.
+4. Tree to `.quarantine/<id>/tree` (one rename, ignored files included), the layers put aside in reverse (`layers.py`),
+   registration to `<common>/stretto-quarantine/<id>`, branch deleted if it still points where it was kept, link and
+   marker gone.
 5. The record, `removed`.
 After a crash `recover` drops a removal whose tree was not moved yet (nothing has happened), and completes any other.
-`undo` refuses unless every place is free, writes `undoing`, and takes the same steps back.
+`undo` refuses unless every place is free, writes `undoing`, and takes the same steps back, the layers first: if one of
+them does not come back, the removal stands as before.
 
 Accepted race: a process that enters the folder after the look keeps working, in quarantine, and loses nothing.
 """
@@ -20,10 +22,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from stretto import files, proctree
 from stretto.core import names
@@ -33,6 +36,9 @@ from stretto.interfaces import Git, Removal
 from stretto.workspace import deletion, journal, registration
 from stretto.workspace.folder import Folder
 from stretto.workspace.journal import Bay, Cabinet, Record
+from stretto.workspace.layers import Place, Put, Stack
+
+Layers = Mapping[str, Mapping[str, Any]]
 
 
 class Teardown:
@@ -45,6 +51,7 @@ class Teardown:
         home: str,
         bays: Cabinet[Bay],
         records: Cabinet[Record],
+        stack: Stack,
         now: Callable[[], float],
     ) -> None:
         self._git = git
@@ -52,7 +59,33 @@ class Teardown:
         self._home = home
         self._bays = bays
         self._records = records
+        self._stack = stack
         self._now = now
+
+    def place(self, bay: Bay, removal: str | None = None) -> Place:
+        """The place of a bay, as its layers know it."""
+        return Place(
+            home=bay.home,
+            repository=self._folder.common,
+            root=self._git.root,
+            path=self._folder.bay(bay.number),
+            bay=bay.number,
+            owner=bay.owner,
+            purpose=bay.purpose,
+            branch=bay.branch,
+            commit=bay.commit,
+            removal=removal,
+        )
+
+    def drop_layers(self, bay: Bay) -> Bay:
+        """End what a bay that was never handed out has taken; the bay as it is then."""
+
+        def put(layers: Layers) -> None:
+            nonlocal bay
+            bay = self._bays.put(f"{bay.number:02d}", replace(bay, layers=_plain(layers)))
+
+        self._stack.purge(self.place(bay), bay.layers, put)
+        return bay
 
     # ------------------------------------------------------------ remove
 
@@ -189,6 +222,7 @@ class Teardown:
 
     def _complete_removal(self, record: Record) -> Record:
         bay, path = record.marker, Path(record.path)
+        record = self._layers(self._stack.give, record)
         admin = registration.name_of(self._folder.common, path, bay.admin)
         aside = self._folder.admin_quarantine / record.id
         if admin is not None and not os.path.lexists(aside):
@@ -198,12 +232,25 @@ class Teardown:
             with suppress(Conflict):  # it moved on since it was kept, and stays
                 self._git.delete_ref(f"refs/heads/{record.branch}", record.tip)
         if bay.link is not None:
-            self._unlink(bay)
+            self.unlink(bay)
         self._bays.drop(f"{bay.number:02d}")
         return self._records.put(record.id, replace(record, state=journal.REMOVED))
 
-    def _unlink(self, bay: Bay) -> None:
-        link = self._folder.path / (bay.link or "")
+    def _layers(self, step: Callable[[Place, Layers, Put], None], record: Record) -> Record:
+        """Take a step with the layers of a removal; the record as it is then."""
+
+        def put(layers: Layers) -> None:
+            nonlocal record
+            record = self._records.put(record.id, replace(record, bay={**record.bay, "layers": _plain(layers)}))
+
+        step(self.place(record.marker, record.id), record.marker.layers, put)
+        return record
+
+    def unlink(self, bay: Bay) -> None:
+        """Take away the link by task id, if it leads to this bay."""
+        if bay.link is None:
+            return
+        link = self._folder.path / bay.link
         with suppress(FileNotFoundError):
             if link.is_symlink() and os.readlink(link) == f"{bay.number:02d}":  # noqa: PTH115
                 link.unlink()
@@ -212,7 +259,7 @@ class Teardown:
         """Bring it back."""
         self._nothing_in_the_way(record)
         failpoint("daemon.workspace.undo.before")
-        self._records.put(record.id, replace(record, state=journal.UNDOING))
+        record = self._records.put(record.id, replace(record, state=journal.UNDOING))
         self._complete_undo(record)
         failpoint("daemon.workspace.undo.after")
         return self._removal(record)
@@ -256,6 +303,13 @@ class Teardown:
         )
 
     def _complete_undo(self, record: Record) -> None:
+        try:
+            record = self._layers(self._stack.back, record)
+        except StrettoError:
+            # nothing else has moved yet, and the layers that came back are aside again: it stands removed
+            known = self._records.all().get(record.id, record)
+            self._records.put(record.id, replace(known, state=journal.REMOVED))
+            raise
         bay, path = record.marker, Path(record.path)
         if record.branch is not None and record.tip is not None:
             ref = f"refs/heads/{record.branch}"
@@ -281,7 +335,8 @@ class Teardown:
     def purge(self, record: Record) -> Removal:
         """Delete for good what this removal holds in quarantine."""
         failpoint("daemon.workspace.purge.before")
-        self._records.put(record.id, replace(record, state=journal.PURGING))
+        record = self._records.put(record.id, replace(record, state=journal.PURGING))
+        record = self._layers(self._stack.purge, record)
         deletion.delete(self._folder.quarantine, record.id)
         deletion.delete(self._folder.admin_quarantine, record.id)
         failpoint("daemon.workspace.purge.deleted")
@@ -328,6 +383,32 @@ class Teardown:
         finally:
             os.close(lock)
 
+    def _unsettled(self) -> list[Record]:
+        return [each for each in self._records.all().values() if each.unsettled and each.marker.home == self._home]
+
+    def require_settled(self, owner: str, purpose: str) -> None:
+        """Raise StrettoError while the last removal or undo of this owner could not be completed."""
+        for record in self._unsettled():
+            if (record.marker.owner, record.marker.purpose) == (owner, purpose):
+                raise StrettoError(
+                    f"the last workspace of {owner} is not wholly removed yet",
+                    object=record.path,
+                    hint=f"stretto remove {owner} says what holds it",
+                    code="incomplete",
+                )
+
+    def begun(self, owner: str, path: Path) -> Record | None:
+        """The removal of this workspace that was begun and could not be completed."""
+        found = (each for each in self._unsettled() if each.state == journal.REMOVING)
+        return next((each for each in found if (each.marker.owner, each.path) == (owner, str(path))), None)
+
+    def resume(self, record: Record) -> Removal:
+        """Complete a removal that was begun; raises StrettoError with what still holds it."""
+        known = self._records.all().get(record.id)
+        if known is not None and known.state == journal.REMOVING:
+            known = self._complete_removal(known)
+        return self._removal(known or record)
+
     def known(self, identity: str) -> Record:
         """The record of a removal of ours. Raises StrettoError if there is none."""
         record = self._records.all().get(identity)
@@ -353,6 +434,10 @@ class Teardown:
     def _removal(self, record: Record) -> Removal:
         place = self._folder.quarantine / record.id
         return Removal(record.id, record.marker.owner, Path(record.path), place, dict(record.refs), record.at)
+
+
+def _plain(layers: Layers) -> dict[str, dict[str, Any]]:
+    return {name: dict(step) for name, step in layers.items()}
 
 
 def kept_ref(owner: str, identity: str, word: str) -> str:

@@ -1,0 +1,209 @@
+"""What a workspace holds besides its worktree: ports, a database, a browser profile … as steps of one transaction.
+
+Specification.
+- A layer is one idempotent step. Steps are taken in the order of the stack, each written into the bay's marker before
+  (`taking`) and after (`taken`, with the layer's data). Taking again what was taken finds it, or makes it again.
+- A bay is handed out only when all its layers are taken. A failure while it is made undoes the steps in reverse; a
+  crash leaves the marker, and the next `ensure` of the owner goes on where it stopped.
+- A removal gives the layers in reverse (`given`), reversibly; `undo` brings them back in order, `purge` ends them.
+  A removal whose layer cannot be given now stays `removing` and is completed later: its owner gets no other workspace
+  meanwhile. An undo whose layer does not come back is taken back whole.
+- `data` is what a layer needs to find again what it holds: JSON, without secrets. It is empty when a crash came before
+  it was written; the layer then finds what it holds by the place (home, repository, owner and purpose name it).
+- What was recorded by a layer that is no longer configured is given, brought back and purged all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from stretto.core.errors import StrettoError
+from stretto.failpoints import failpoint
+from stretto.workspace.journal import GIVEN, TAKEN, TAKING, Bay
+
+Data = dict[str, Any]
+#: writes what is known of the layers, and is on disk when it returns
+Put = Callable[[Mapping[str, Mapping[str, Any]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose workspace, and where. `home` and `repository` with `owner` and `purpose` name it among all of the user.
+
+    `environment`: the captured variables, the contract's, and those of the layers before; empty while a removal, an
+    undo or a purge goes on. `removal`: the id of the removal, where there is one.
+    """
+
+    home: str
+    repository: Path
+    root: Path
+    path: Path
+    bay: int
+    owner: str
+    purpose: str
+    branch: str | None
+    commit: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    removal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a layer holds: environment variables, and the data by which it finds it again (JSON, without secrets)."""
+
+    values: Mapping[str, str]
+    data: Data
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that a layer holds for nobody. `what` names it, `text` says what it is, `hint` the next command."""
+
+    layer: str
+    what: str
+    text: str
+    hint: str
+
+
+class Layer(Protocol):
+    """One step of a workspace. Thread-safe; every method but `values` and `variables` may raise StrettoError."""
+
+    name: str
+
+    def variables(self) -> frozenset[str]:
+        """Names of the environment variables that `take` will give."""
+        ...
+
+    def wanted(self, place: Place) -> bool:
+        """Whether this workspace is to have it."""
+        ...
+
+    def take(self, place: Place, recorded: Data) -> Held:
+        """Make it, or find it as it was made (`recorded`: the data of then, or empty)."""
+        ...
+
+    def values(self, place: Place, data: Data) -> Mapping[str, str]:
+        """The variables of what was taken; changes nothing and looks at nothing outside of this process."""
+        ...
+
+    def give(self, place: Place, data: Data) -> None:
+        """Put it aside so that `back` can bring it back. What is gone already is no error."""
+        ...
+
+    def back(self, place: Place, data: Data) -> Held:
+        """Bring it back; what stands in its place already as it should is left."""
+        ...
+
+    def purge(self, place: Place, data: Data) -> None:
+        """End for good what was given. What is gone already is no error."""
+        ...
+
+    def leftovers(self, owners: Iterable[str]) -> list[Leftover]:
+        """What is held for owners of this home and repository that are not among these; only told, never deleted."""
+        ...
+
+
+class Stack:
+    """The layers of one repository's workspaces, in their order."""
+
+    def __init__(self, layers: Sequence[Layer] = ()) -> None:
+        self._layers = {layer.name: layer for layer in layers}
+
+    def variables(self) -> frozenset[str]:
+        """Names of all variables that a workspace may get from its layers."""
+        return frozenset().union(*(layer.variables() for layer in self._layers.values()))
+
+    def take(self, place: Place, bay: Bay, put: Put) -> dict[str, str]:
+        """Take what is wanted and missing, find the rest; the variables of all. `put` records each step."""
+        known = dict(bay.layers)
+        values: dict[str, str] = {}
+        for name, layer in self._layers.items():
+            stood = known.get(name)
+            if stood is None and not layer.wanted(place):
+                continue
+            if stood is None:
+                known[name] = {"state": TAKING, "data": {}}
+                put(known)
+            failpoint("daemon.workspace.layer.take.before")
+            at = replace(place, environment={**place.environment, **values})
+            held = layer.take(at, dict(known[name]["data"]))
+            failpoint("daemon.workspace.layer.take.after")
+            if known[name] != (taken := {"state": TAKEN, "data": held.data}):
+                known[name] = taken
+                put(known)
+            values.update(held.values)
+        return values
+
+    def values(self, place: Place, bay: Bay) -> dict[str, str]:
+        """The variables of what the bay holds, without a look at it."""
+        found: dict[str, str] = {}
+        for name, step in bay.layers.items():
+            if step["state"] == TAKEN and name in self._layers:
+                found.update(self._layers[name].values(place, dict(step["data"])))
+        return found
+
+    def give(self, place: Place, layers: Mapping[str, Mapping[str, Any]], put: Put) -> None:
+        """Put aside, last taken first, what is not yet."""
+        known = dict(layers)
+        for name in reversed(self._ordered(known)):
+            if known[name]["state"] != GIVEN:
+                failpoint("daemon.workspace.layer.give.before")
+                self._named(name).give(place, dict(known[name]["data"]))
+                failpoint("daemon.workspace.layer.give.after")
+                known[name] = {**known[name], "state": GIVEN}
+                put(known)
+
+    def back(self, place: Place, layers: Mapping[str, Mapping[str, Any]], put: Put) -> None:
+        """Bring back what was put aside. If one does not come back the others are put aside again, and it is raised."""
+        known = dict(layers)
+        try:
+            for name in self._ordered(known):
+                if known[name]["state"] == GIVEN:
+                    failpoint("daemon.workspace.layer.back.before")
+                    held = self._named(name).back(place, dict(known[name]["data"]))
+                    failpoint("daemon.workspace.layer.back.after")
+                    known[name] = {"state": TAKEN, "data": held.data}
+                    put(known)
+        except StrettoError:
+            self.give(place, known, put)
+            raise
+
+    def purge(self, place: Place, layers: Mapping[str, Mapping[str, Any]], put: Put) -> None:
+        """End for good what was put aside, and what a removal that was cut off has not put aside."""
+        known = dict(layers)
+        for name in reversed(self._ordered(known)):
+            failpoint("daemon.workspace.layer.purge.before")
+            layer, step = self._named(name), known[name]
+            if step["state"] != GIVEN:
+                layer.give(place, dict(step["data"]))
+            layer.purge(place, dict(step["data"]))
+            failpoint("daemon.workspace.layer.purge.after")
+            del known[name]
+            put(known)
+
+    def leftovers(self, owners: Iterable[str]) -> list[Leftover]:
+        """What the layers hold for nobody. A layer that cannot be asked now (its server is down) tells nothing."""
+        owned = frozenset(owners)
+        found: list[Leftover] = []
+        for layer in self._layers.values():
+            with suppress(StrettoError):
+                found += layer.leftovers(owned)
+        return found
+
+    def _ordered(self, known: Mapping[str, Any]) -> list[str]:
+        """Recorded names in the order of the stack; those it does not have come last, and are refused when used."""
+        return [name for name in self._layers if name in known] + [name for name in known if name not in self._layers]
+
+    def _named(self, name: str) -> Layer:
+        if name not in self._layers:
+            raise StrettoError(
+                f"this stretto knows no layer {name!r}, which the workspace holds",
+                object=name,
+                hint="use the stretto that made it",
+                code="unknown_layer",
+            )
+        return self._layers[name]
