@@ -74,6 +74,9 @@ def world() -> Iterator[World]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(_LEAKS)}
     env |= {"HOME": str(folder), "STRETTO_HOME": str(folder / "home"), "PYTHONPATH": str(SOURCES), "LANG": "C.UTF-8"}
     env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"}
+    # as an installation has it: modules are compiled once, whatever the caller's environment says of that
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     (folder / ".gitconfig").write_text("[user]\nname = Person\nemail = person@example.com\n[gc]\nauto = 0\n")
     os.environ.clear()
     os.environ.update(env)  # some benchmarks call into the package

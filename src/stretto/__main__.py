@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from typing import Any
 
 from stretto.core.errors import Bug, StrettoError, UsageError
+
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def main() -> int:
@@ -29,6 +31,23 @@ def main() -> int:
 
 
 def _run(words: list[str]) -> int:
+    from stretto.cli.quick import understood
+
+    try:
+        if "_STRETTO_COMPLETE" not in os.environ and (call := understood(words)) is not None:
+            call()
+            return 0
+        return _clicked(words)
+    except StrettoError as error:
+        return fail(error, words)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the edge: whatever it is becomes a report
+        return fail(_bug(error, words), words)
+
+
+def _clicked(words: list[str]) -> int:
+    """Run the command as click reads it."""
     import click
 
     from stretto.cli.app import cli
@@ -41,16 +60,10 @@ def _run(words: list[str]) -> int:
             result = cli.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
-    except StrettoError as error:
-        return fail(error, words)
     except click.Abort:
         return 130
     except click.ClickException as error:
         return fail(_usage(error), words)
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # the edge: whatever it is becomes a report
-        return fail(_bug(error, words), words)
     return result if isinstance(result, int) else 0
 
 
@@ -66,6 +79,8 @@ def _complete(instruction: str) -> int:
 def fail(error: StrettoError, words: list[str]) -> int:
     """Tell an error: JSON on stdout for a call with `--json`, else a sentence and a hint on stderr; its exit code."""
     if "--json" in (words[: words.index("--")] if "--" in words else words):
+        import json
+
         text = json.dumps({"schema": 1, "error": error.as_json()}, ensure_ascii=False)
         sys.stdout.write(text + "\n")
         return error.exit_code

@@ -15,13 +15,15 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from stretto.core.errors import BY_EXIT_CODE, Bug, Conflict, StrettoError, Unavailable, UsageError
-from stretto.home import Home, find_home, fitting_socket, home_path, open_home
+from stretto.home import Home, find_home, fitting_name, home_folder, open_home
 from stretto.reads import READS, read
 
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
 if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
     from stretto.unixhttp import UnixConnection
 
 #: both sides of the socket speak exactly this version
@@ -29,7 +31,7 @@ PROTOCOL = 1
 #: seconds in which a read is answered, or the daemon counts as hung
 READ_TIMEOUT = 30.0
 
-Json = dict[str, Any]
+Json: TypeAlias = "dict[str, Any]"
 
 #: statuses that name a class more exactly than the exit code does
 _BY_STATUS: dict[int, type[StrettoError]] = {409: Conflict, 503: Unavailable}
@@ -144,7 +146,7 @@ class Client:
             connection.close()
 
     def _connection(self, timeout: float | None) -> UnixConnection:
-        if self.home is None or not os.path.exists(path := _socket_path(self.home)):  # noqa: PTH110 — a string
+        if self.home is None or not os.path.exists(path := _socket_path(self.home)):
             raise _no_daemon()
         from stretto.unixhttp import UnixConnection
 
@@ -160,7 +162,7 @@ class Client:
         if self.home is None:
             raise _no_daemon()
         try:
-            token = self.home.token_file.read_text().strip()
+            token = _content(f"{self.home.folder}/token").decode().strip()
         except OSError as error:
             raise Unavailable(
                 f"the token of the daemon cannot be read: {error.strerror}", object=str(self.home.token_file)
@@ -197,9 +199,9 @@ class Client:
         """The read itself, over the database, when no daemon does it for us."""
         from stretto.store.sqlite import open_readonly
 
-        path = home_path() / "stretto.db" if self.home is None else self.home.database
-        if path.exists() and path.stat().st_size == 0:
-            raise _empty(str(path))
+        path = (home_folder() if self.home is None else self.home.folder) + "/stretto.db"
+        if os.path.exists(path) and os.stat(path).st_size == 0:
+            raise _empty(path)
         reader = open_readonly(path)
         try:
             result = read(op, reader, args)
@@ -223,12 +225,17 @@ def _require_text(args: Json) -> None:
 def _socket_path(home: Home) -> str:
     """Where the running daemon says that it listens; else where it would."""
     told = _told(home)
-    return str(told["socket"]) if told else str(fitting_socket(home.path / "daemon.sock"))
+    return str(told["socket"]) if told else fitting_name(f"{home.folder}/daemon.sock")
+
+
+def _content(name: str) -> bytes:
+    with open(name, "rb") as file:
+        return file.read()
 
 
 def _told(home: Home) -> Json | None:
     try:
-        value = json.loads(home.daemon_file.read_bytes())
+        value = json.loads(_content(f"{home.folder}/daemon.json"))
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) and {"pid", "start_time", "socket"} <= value.keys() else None
@@ -275,7 +282,7 @@ def _lost(op: str, error: Exception) -> ConnectionLost:
 
 
 def _no_daemon() -> NoDaemon:
-    return NoDaemon("no daemon runs", object=str(home_path()), hint="start it with: stretto up")
+    return NoDaemon("no daemon runs", object=home_folder(), hint="start it with: stretto up")
 
 
 def _empty(path: str) -> StrettoError:
@@ -291,7 +298,7 @@ def _quoted(text: str) -> str:
 def folder() -> str:
     """The caller's working folder, for the `cwd` of an operation. Raises when it has been removed."""
     try:
-        return os.getcwd()  # noqa: PTH109 — pathlib is not needed for a string
+        return os.getcwd()
     except OSError as error:
         raise StrettoError(
             "the current folder no longer exists", code="cwd_gone", hint="cd to a folder that exists"

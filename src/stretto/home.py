@@ -4,19 +4,22 @@ Specification. One daemon serves one home. The folder belongs to the user who ru
 (0700); a folder of someone else is refused, one of ours that stands open is closed. A folder that is neither empty nor
 a home of ours is never taken over: its mode is left as it is. Sockets whose path would not fit into `sockaddr_un` move
 to the user's runtime folder, which is held to the same rules; the daemon writes the path it took into `daemon.json`,
-so that no client has to guess it.
+so that no client has to guess it. What a client without need for more asks here is answered with the names of files
+alone: importing pathlib and hashlib costs as much as that answer.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Mapping
-from pathlib import Path
 
 from stretto.core.errors import StrettoError, Unavailable
 from stretto.core.quick import dataclass
+
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: longest path of a socket in bytes; `sockaddr_un` holds 108 on Linux and 104 on macOS
 SOCKET_PATH_LIMIT = 100
@@ -26,9 +29,14 @@ _OURS = ("stretto.db", "lock", "token", "daemon.json", "logs")
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The paths of one home folder. `path` is absolute and free of symbolic links."""
+    """The paths of one home folder. `folder` is absolute and free of symbolic links."""
 
-    path: Path
+    folder: str
+
+    @property
+    def path(self) -> Path:
+        """The folder itself."""
+        return _path(self.folder)
 
     @property
     def database(self) -> Path:
@@ -106,24 +114,39 @@ class Home:
         return fitting_socket(self.path / "daemon.sock")
 
 
+def _path(name: str) -> Path:
+    from pathlib import Path
+
+    return Path(name)
+
+
 def home_path(environ: Mapping[str, str] | None = None) -> Path:
     """The path of the home: `STRETTO_HOME`, else the XDG state folder. Touches nothing."""
+    return _path(home_folder(environ))
+
+
+def home_folder(environ: Mapping[str, str] | None = None) -> str:
+    """The same as text."""
     env = os.environ if environ is None else environ
     if named := env.get("STRETTO_HOME"):
-        return Path(os.path.realpath(Path(named).expanduser()))
+        return os.path.realpath(_expanded(named))
     state = env.get("XDG_STATE_HOME", "")
     # the XDG specification says that a relative path is to be ignored
-    base = Path(state) if state.startswith("/") else _user_folder(env) / ".local" / "state"
-    return Path(os.path.realpath(base / "stretto"))
+    base = state if state.startswith("/") else f"{_user_folder(env)}/.local/state"
+    return os.path.realpath(f"{base}/stretto")
+
+
+def _expanded(named: str) -> str:
+    return str(_path(named).expanduser()) if named.startswith("~") else named
 
 
 def find_home(environ: Mapping[str, str] | None = None) -> Home | None:
     """The home if it exists and is safe to use, None if there is none yet. Creates nothing."""
-    path = home_path(environ)
-    if not path.exists():
+    folder = home_folder(environ)
+    if not os.path.exists(folder):
         return None
-    _require_ours(path)
-    return Home(path)
+    _require_ours(folder)
+    return Home(folder)
 
 
 def open_home(environ: Mapping[str, str] | None = None) -> Home:
@@ -132,9 +155,9 @@ def open_home(environ: Mapping[str, str] | None = None) -> Home:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _unusable(path, f"cannot be created: {error.strerror}") from error
-    _require_ours(path)
-    home = Home(path)
+        raise _unusable(str(path), f"cannot be created: {error.strerror}") from error
+    _require_ours(str(path))
+    home = Home(str(path))
     for folder in (home.logs, home.bug_reports, home.sessions):
         _make(folder)
     return home
@@ -142,10 +165,16 @@ def open_home(environ: Mapping[str, str] | None = None) -> Home:
 
 def fitting_socket(wanted: Path) -> Path:
     """`wanted` if a socket can be bound there, else a path in the runtime folder that is always the same for it."""
+    return _path(fitting_name(str(wanted)))
+
+
+def fitting_name(wanted: str) -> str:
+    """The same for names of files."""
     if len(os.fsencode(wanted)) <= SOCKET_PATH_LIMIT:
         return wanted
-    name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:24] + ".sock"
-    return runtime_folder() / name
+    from hashlib import sha256
+
+    return str(runtime_folder() / f"{sha256(os.fsencode(wanted)).hexdigest()[:24]}.sock")
 
 
 def runtime_folder() -> Path:
@@ -153,6 +182,8 @@ def runtime_folder() -> Path:
 
     Raises Unavailable when the folder belongs to someone else: a predictable path in a shared folder may be a trap.
     """
+    from pathlib import Path
+
     uid = os.geteuid()
     run = Path(f"/run/user/{uid}")
     if run.is_dir() and run.stat().st_uid == uid and os.access(run, os.W_OK):
@@ -165,11 +196,11 @@ def runtime_folder() -> Path:
     return folder
 
 
-def _user_folder(env: Mapping[str, str]) -> Path:
+def _user_folder(env: Mapping[str, str]) -> str:
     if (folder := env.get("HOME", "")).startswith("/"):
-        return Path(folder)
+        return folder
     try:
-        return Path.home()
+        return str(_path("~").expanduser())
     except RuntimeError as error:
         raise Unavailable(
             "the user's home folder is unknown", code="home", hint="set STRETTO_HOME to a folder of your own"
@@ -180,17 +211,17 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise _unusable(folder, f"cannot be created: {error.strerror}") from error
-    _require_private(folder)
+        raise _unusable(str(folder), f"cannot be created: {error.strerror}") from error
+    _require_private(str(folder))
 
 
-def _require_ours(path: Path) -> None:
-    if path.is_dir() and not _is_home_or_empty(path):
+def _require_ours(path: str) -> None:
+    if os.path.isdir(path) and not _is_home_or_empty(path):
         raise _unusable(path, "holds other files, so it is not taken as the home folder")
     _require_private(path)
 
 
-def _is_home_or_empty(path: Path) -> bool:
+def _is_home_or_empty(path: str) -> bool:
     try:
         names = {entry.name for entry in os.scandir(path)}
     except OSError:
@@ -198,23 +229,23 @@ def _is_home_or_empty(path: Path) -> bool:
     return not names or any(name in names for name in _OURS)
 
 
-def _require_private(path: Path) -> None:
+def _require_private(path: str) -> None:
     """A folder (no link), ours, closed to others; closes it if it is ours and open."""
-    facts = path.lstat()
+    facts = os.lstat(path)
     if not stat.S_ISDIR(facts.st_mode):
         raise _unusable(path, "is not a folder")
     if facts.st_uid != os.geteuid():
         raise _unusable(path, f"belongs to user {facts.st_uid}, not to you ({os.geteuid()})")
     if stat.S_IMODE(facts.st_mode) & 0o077:
-        path.chmod(0o700)
-        if stat.S_IMODE(path.lstat().st_mode) & 0o077:
+        os.chmod(path, 0o700)
+        if stat.S_IMODE(os.lstat(path).st_mode) & 0o077:
             raise _unusable(path, "stays open to other users: its file system keeps no modes")
 
 
-def _unusable(path: Path, why: str) -> StrettoError:
+def _unusable(path: str, why: str) -> StrettoError:
     return Unavailable(
         f"the folder {path} {why}",
         code="home",
-        object=str(path),
+        object=path,
         hint="set STRETTO_HOME to a folder of your own, or correct this one",
     )

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from typing import IO
+
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
+if TYPE_CHECKING:
+    from typing import IO
 
 #: longest line of a head or of a chunk's size, in bytes
 _LINE = 65536

@@ -328,9 +328,9 @@ def test_ctrl_c_ends_only_the_looking(stored: Stored, repo: Repository, home: Pa
 
 def test_a_failure_of_ours_is_3_and_names_a_report(home: Path, repo: Repository) -> None:
     program = (
-        "import sys; from stretto.cli import status; from stretto import __main__\n"
+        "import sys; from stretto.cli import overview; from stretto import __main__\n"
         "def broken(*a, **k): raise ZeroDivisionError('secret-value-123')\n"
-        "status.read = broken; sys.argv = ['stretto', 'status', '--json']; sys.exit(__main__.main())"
+        "overview.read = broken; sys.argv = ['stretto', 'status', '--json']; sys.exit(__main__.main())"
     )
     env = {**os.environ, "SOME_TOKEN": "secret-value-123"}
     done = subprocess.run([sys.executable, "-c", program], cwd=repo.path, env=env, capture_output=True, text=True)

@@ -20,6 +20,9 @@ HEAVY = {
     "tempfile", "textual", "urllib.request", "uvicorn",
 }  # fmt: skip
 
+#: what the plain forms of the commands that are asked all day long do without (see `cli.quick`)
+SPARED = {"click", "dataclasses", "hashlib", "inspect", "pathlib", "urllib.parse"}
+
 PROGRAM = """
 import sys
 from stretto.__main__ import main
@@ -44,14 +47,23 @@ def test_help(home: Path, repo: Repository, words: list[str]) -> None:
     assert found & (HEAVY | {"sqlite3", "stretto.client", "stretto.cli.status"}) == set()
 
 
-@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["inbox"]])
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["inbox"], ["next"], ["queue", "--json"]])
 def test_status_without_a_daemon(home: Path, repo: Repository, stored: Callable[..., None], words: list[str]) -> None:
     stored(rows.run(), rows.started(), rows.turn())
-    assert imported(repo, *words) & HEAVY == set()
+    found = imported(repo, *words)
+    assert found & (HEAVY | SPARED) == set()
+    assert not {name for name in found if name.startswith(("stretto.git", "stretto.engine", "stretto.daemon"))}
 
 
-@pytest.mark.parametrize("words", [["status"], ["status", "--json"]])
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["status", "--all"]])
 def test_status_from_the_daemon(home: Path, repo: Repository, daemon: Callable[..., Home], words: list[str]) -> None:
     daemon()
     found = imported(repo, *words)
-    assert found & (HEAVY | {"sqlite3", "stretto.store.sqlite", "stretto.reads.status"}) == set()
+    assert found & (HEAVY | SPARED | {"sqlite3", "stretto.store.sqlite", "stretto.reads.status"}) == set()
+    assert "stretto.core.model" not in found, "the daemon has done the thinking"
+
+
+def test_watch_imports_no_library_of_a_screen_before_there_is_one() -> None:
+    code = "import sys, stretto.cli.watch; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & (HEAVY | {"sqlite3", "stretto.core.model"}) == set()

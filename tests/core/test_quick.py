@@ -6,8 +6,10 @@ import copy
 import dataclasses
 import inspect
 import pickle
-from dataclasses import FrozenInstanceError, asdict, astuple, field, replace
-from typing import Any
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, asdict, astuple, replace
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,12 +22,24 @@ class Quick:
 
     one: int
     two: str = "2"
-    three: list[int] = field(default_factory=list, compare=False)
-    four: dict[str, int] | None = field(default=None, repr=False)
+    three: list[int] = quick.field(default_factory=list, compare=False)
+    four: dict[str, int] | None = quick.field(default=None, repr=False)
 
     @property
     def both(self) -> str:
         return f"{self.one}{self.two}"
+
+
+@quick.dataclass(frozen=True, slots=True)
+class Untouched:
+    """A value of which none was ever made."""
+
+    name: ClassVar[str] = "untouched"
+    one: int
+    two: list[int] = quick.field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return "mine"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,8 +48,8 @@ class Plain:
 
     one: int
     two: str = "2"
-    three: list[int] = field(default_factory=list, compare=False)
-    four: dict[str, int] | None = field(default=None, repr=False)
+    three: list[int] = dataclasses.field(default_factory=list, compare=False)
+    four: dict[str, int] | None = dataclasses.field(default=None, repr=False)
 
 
 @quick.dataclass(frozen=True, slots=True)
@@ -78,6 +92,16 @@ def test_equality_hash_and_order_of_matching() -> None:
             assert (one, two) == (1, "x")
 
 
+def test_the_first_values_are_as_the_later_ones() -> None:
+    made = [Untouched(n, two=[n]) for n in range(40)]
+    assert [asdict(each) for each in made] == [{"one": n, "two": [n]} for n in range(40)]
+    for _ in range(20):
+        for args, words in (((), {}), ((1, [], 3), {}), ((1,), {"one": 1}), ((1,), {"x": 2})):
+            with pytest.raises(TypeError):
+                Untouched(*args, **words)  # type: ignore[arg-type]
+        assert Untouched(1).two is not Untouched(1).two
+
+
 def test_it_is_frozen_and_has_slots() -> None:
     value = Quick(1)
     for kind in (value, Child(1)):
@@ -99,3 +123,32 @@ def test_copies() -> None:
     value = Quick(1, "x", [1], {"a": 2})
     for other in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert asdict(other) == asdict(value)
+
+
+def test_the_standard_library_knows_the_class_before_there_is_a_value() -> None:
+    assert list(inspect.signature(Untouched).parameters) == ["one", "two"]
+    assert dataclasses.is_dataclass(Untouched)
+    one, two = dataclasses.fields(Untouched)
+    assert (one.name, one.type, one.default) == ("one", "int", dataclasses.MISSING)
+    assert (two.name, two.default_factory) == ("two", list)
+    assert (Untouched.name, repr(Untouched(1)), Untouched(1)) == ("untouched", "mine", Untouched(1, []))
+
+
+def test_a_class_of_the_standard_library_can_be_a_child() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Standard(Quick):
+        six: int = 6
+
+    value = Standard(1)
+    assert asdict(value) == {**asdict(Quick(1)), "six": 6}
+    assert replace(value, six=7) != value
+
+
+def test_the_standard_library_is_not_imported_for_it() -> None:
+    code = (
+        "import sys\nfrom stretto.core.model import Usage\nfrom stretto.core.decide import Decision\n"
+        "assert Usage(1) == Usage(1) and hash(Usage(2)) and 'input=3' in repr(Usage(3))\n"
+        "print(' '.join(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & {"dataclasses", "inspect"}

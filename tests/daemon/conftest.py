@@ -63,7 +63,7 @@ def shared() -> Iterator[Home]:
     folder = Path(tempfile.mkdtemp())
     env = {**os.environ, "STRETTO_HOME": str(folder)}
     child = subprocess.Popen([sys.executable, "-m", "tests.daemon.fake"], cwd=ROOT, env=env)
-    found = Home(folder)
+    found = Home(str(folder))
     wait_for(Client(found).ping)
     yield found
     child.kill()

@@ -56,7 +56,7 @@ def test_one_of_ours_that_stands_open_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "h"
     open_home({"STRETTO_HOME": str(path)})
     path.chmod(0o777)
-    assert find_home({"STRETTO_HOME": str(path)}) == Home(path)
+    assert find_home({"STRETTO_HOME": str(path)}) == Home(str(path))
     assert mode(path) == 0o700
 
 

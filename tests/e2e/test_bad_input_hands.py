@@ -150,7 +150,7 @@ def test_an_approval_is_for_what_was_looked_at_and_a_landed_task_is_not_retried(
     path = Path(person.task(uid)["workspace"]["path"])
     (path / "a.txt").write_text("by hand\n")
     with pytest.raises(StrettoError) as error:
-        Client(Home(person.home)).call("approve", task=uid, patch=seen, cwd=str(repository(person).path))
+        Client(Home(str(person.home))).call("approve", task=uid, patch=seen, cwd=str(repository(person).path))
     assert error.value.code == "changed"
     assert error.value.hint == "stretto diff a"
     assert person.rows("SELECT COUNT(*) FROM approvals WHERE task = ?", uid) == [(0,)]

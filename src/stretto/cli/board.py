@@ -8,12 +8,15 @@ those that cannot start, never those that work or wait. Every glyph stands besid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from stretto.cli.text import age, clean, clip, duration, pad, paint, timestamp, width, wrap
 from stretto.core.quick import dataclass
 
-Json = dict[str, Any]
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+Json: TypeAlias = "dict[str, Any]"
 
 _LOOKS: dict[str, tuple[str, str, str | None]] = {
     "active": ("●", "*", "cyan"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -10,6 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from stretto.cli.asking import emit as emit
+from stretto.cli.asking import given as given
+from stretto.cli.asking import read as read
 from stretto.client import Client, Json, connect, folder
 from stretto.core.errors import StrettoError, UsageError
 
@@ -42,11 +44,6 @@ def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(name, help=found[name]) for name in names]
 
 
-def read(op: str, **args: Any) -> Json:
-    """A read, with or without a daemon."""
-    return connect().call(op, cwd=folder(), **given(args))
-
-
 def steer(op: str, **args: Any) -> Json:
     """A write by the person: refused to agents; starts a daemon if none runs."""
     return steering().call(op, cwd=folder(), **given(args))
@@ -68,18 +65,6 @@ def refuse_agents() -> None:
                 object=name,
                 hint="an agent asks the person with: stretto agent ask",
             )
-
-
-def given(args: Json) -> Json:
-    """The arguments that were given."""
-    return {name: value for name, value in args.items() if value is not None}
-
-
-def emit(value: Any) -> None:
-    """Print JSON; an object says its schema."""
-    if isinstance(value, dict):
-        value = {"schema": 1, **value}
-    click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def on_terminal() -> bool:

@@ -7,13 +7,10 @@ from typing import Any
 
 import click
 
+from stretto.cli import overview
 from stretto.cli.common import emit, json_option, read, task_argument
-from stretto.cli.status import canvas
-from stretto.cli.text import age, clean, clip, coloured, local_time, pad, paint, width, wrap
-from stretto.core.errors import StrettoError
-
-#: state of an entry -> state whose sign it has
-_GLYPHS = {"testing": "active", "landing": "active", "landed": "landed", "ejected": "failed"}
+from stretto.cli.overview import canvas
+from stretto.cli.text import age, clean, coloured, local_time, pad, paint, width, wrap
 
 
 @click.command("diff")
@@ -123,28 +120,7 @@ def messages_command(task: str, as_json: bool) -> None:
 @json_option
 def queue_command(as_json: bool) -> None:
     """The landing queue, and what it landed or ejected last."""
-    try:
-        result = read("queue")
-    except StrettoError as error:
-        if error.code != "empty":
-            raise
-        result = {"queue": [], "in_work": [], "frozen": None, "notices": []}
-    if as_json:
-        emit(result)
-        return
-    for notice in result["notices"]:
-        words = (
-            f"{clean(notice['text'])}; next: {notice['next']}" if notice["kind"] == "frozen" else clean(notice["text"])
-        )
-        click.echo(paint(words, "red" if notice["kind"] == "frozen" else "yellow", coloured()))
-    if not result["queue"]:
-        click.echo("The landing queue is empty.")
-    for entry in result["queue"]:
-        reason = clean(str(entry.get("reason") or ""))
-        view = canvas()
-        glyph = view.glyph(_GLYPHS.get(entry["state"], "queued"))
-        words = f"{pad(entry['state'], 8)} {clean(entry['task'])}  {age(entry['age_s'])}  {reason}"
-        click.echo(f"{glyph} {clip(words.rstrip(), view.columns and view.columns - 2)}")
+    overview.show_queue(as_json)
 
 
 @click.command("path")

@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from typing import IO, Any
+
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
+if TYPE_CHECKING:
+    from typing import IO, Any
 
 _TURNING = {0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 

@@ -10,7 +10,7 @@ import click
 from stretto.cli.common import complete_tasks, emit, json_option, note, on_terminal, read
 from stretto.cli.follow import carrying_on, statuses
 from stretto.cli.live import open_screen
-from stretto.cli.status import read_status
+from stretto.cli.overview import read_status
 from stretto.client import connect
 from stretto.core.errors import StrettoError, TimedOut
 

@@ -12,7 +12,10 @@ StrettoError              1   refused or failed
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class StrettoError(Exception):

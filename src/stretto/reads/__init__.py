@@ -10,11 +10,13 @@ verb is asked: `stretto status` must not pay for `diff`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from stretto.core.errors import UsageError
 
+TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
 if TYPE_CHECKING:
+    from typing import Any
+
     from stretto.store.sqlite import Reader
 
 #: verb -> where its function lives

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import types
+import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
@@ -55,26 +55,33 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
-def _decoder(hint: Any) -> Callable[[Any], Any]:
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        inner = next(a for a in typing.get_args(hint) if a is not type(None))
-        decode = _decoder(inner)
-        return lambda v: None if v is None else decode(v)
-    if origin is tuple:
+def _decoder(text: str, names: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """How a column of this type, as its field is written down, becomes a value."""
+    inner = text.removesuffix(" | None")
+    decode = _present(inner, names)
+    return decode if inner == text else lambda v: None if v is None else decode(v)
+
+
+def _present(text: str, names: Mapping[str, Any]) -> Callable[[Any], Any]:
+    if text.startswith("tuple["):
         return lambda v: _tuples(json.loads(v))
-    if origin is dict:
+    if text.startswith("dict["):
         return json.loads
-    if hint is bool:
+    if text == "bool":
         return bool
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint
-    return lambda v: v
+    if text in ("str", "int", "float"):
+        return lambda v: v
+    found = names.get(text)
+    if isinstance(found, type) and issubclass(found, Enum):
+        return found
+    raise TypeError(f"no column can hold {text}")
 
 
 @cache
 def _decoders(kind: Any) -> dict[str, Callable[[Any], Any]]:
-    return {name: _decoder(hint) for name, hint in typing.get_type_hints(kind, include_extras=True).items()}
+    # not typing.get_type_hints: evaluating the words takes as long as the queries of `stretto status`
+    names = vars(sys.modules[kind.__module__])
+    return {name: _decoder(text, names) for name, text in kind.__annotations__.items()}
 
 
 def decode(kind: type[T], row: sqlite3.Row) -> T:

@@ -9,18 +9,20 @@ outside the lock. A database of a newer schema, or one that fails its integrity 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stretto.core.errors import Bug, StrettoError
 from stretto.core.model import Event
 from stretto.failpoints import failpoint
 from stretto.store.rows import KEYS, TABLES, columns, decode, encode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ class Writer(Reader):
     def insert(self, value: object, *, ignore: bool = False) -> int:
         """Add a row for a value; the new row id. An `id` of 0 is chosen by SQLite."""
         kind = type(value)
-        names = [f.name for f in fields(value) if not (f.name == "id" and getattr(value, "id", None) == 0)]  # type: ignore[arg-type]
+        names = [name for name in columns(kind) if not (name == "id" and getattr(value, "id", None) == 0)]
         marks = ", ".join("?" * len(names))
         verb = "INSERT OR IGNORE" if ignore else "INSERT"
         sql = f"{verb} INTO {TABLES[kind]} ({', '.join(names)}) VALUES ({marks})"
@@ -173,11 +175,11 @@ class Store:
             self._connection.close()
 
 
-def open_readonly(path: Path) -> Reader:
+def open_readonly(path: str | os.PathLike[str]) -> Reader:
     """The database for a reader without a daemon. Raises StrettoError when it is missing or too new."""
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - a name is enough, pathlib is not worth its import here
         raise StrettoError("there is nothing here yet", code="empty", object=str(path), hint="stretto run PLAN.md")
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5, isolation_level=None)
+    connection = sqlite3.connect(f"file:{os.fspath(path)}?mode=ro", uri=True, timeout=5, isolation_level=None)
     try:
         connection.execute("PRAGMA query_only = ON")
         _refuse_newer(connection, path)
@@ -218,7 +220,7 @@ def _script(number: int) -> str:
     return (folder / name).read_text("utf-8")
 
 
-def _refuse_newer(connection: sqlite3.Connection, path: Path) -> int:
+def _refuse_newer(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA:
         connection.close()
@@ -255,7 +257,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _explain(error: sqlite3.Error, path: Path) -> StrettoError:
+def _explain(error: sqlite3.Error, path: str | os.PathLike[str]) -> StrettoError:
     """A sentence for what SQLite says."""
     text = str(error)
     if "full" in text or "disk I/O" in text:
@@ -282,7 +284,7 @@ def _explain(error: sqlite3.Error, path: Path) -> StrettoError:
         f"the database is damaged ({text}); it is kept as it is",
         code="database_corrupt",
         object=str(path),
-        hint=f"move it away and start again, or restore {path.name}.v*.bak beside it",
+        hint=f"move it away and start again, or restore {str(path).rpartition('/')[2]}.v*.bak beside it",
     )
 
 
