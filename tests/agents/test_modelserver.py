@@ -161,7 +161,8 @@ def test_other_paths(server: ModelServer) -> None:
         ("HEAD", "/", 200),
         ("GET", "/x", 404),
         ("POST", "/v1/messages/count_tokens", 200),
-        ("POST", "/v1/responses", 404),
+        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1beta/models/g:countTokens", 200),
     ):
         connection.request(method, path, "{}" if method == "POST" else None)
         response = connection.getresponse()

@@ -1,13 +1,15 @@
 """A loopback server that pretends to be a model, for agents that are real: tests, demos and benchmarks without a key.
 
     with ModelServer() as server:
-        env["ANTHROPIC_BASE_URL"] = server.url
+        env["ANTHROPIC_BASE_URL"] = server.url             # or OPENAI_BASE_URL = server.url + "/v1"
         …
         assert server.usage(session) == what_stretto_counted
 
-Specification. It answers what the prompt says (testing.scenario), keeps no conversation, and counts what it served per
-session: that count is the oracle for tests of usage. Only the repetition of faults (`[[err=529x2]]`) needs memory: how
-often a request was already refused. A request whose client left before the end counts as aborted, not as served.
+Specification. It speaks Anthropic's Messages, OpenAI's Responses and Chat Completions, and Google's generateContent
+(testing.dialect; a file for each), streaming or not. It answers what the prompt says (testing.scenario), keeps no
+conversation, and counts what it served per session: that count is the oracle for tests of usage. Only the repetition of
+faults (`[[err=529x2]]`) needs memory: how often a request was already refused. A request whose client left before the
+end counts as aborted, not as served.
 Run it by hand with `python -m stretto.testing.modelserver [PORT]`; `GET /served` tells what it counted.
 """
 
@@ -22,16 +24,26 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from stretto.core.model import Usage
-from stretto.testing import anthropic
-from stretto.testing.scenario import Answer, Fault, next_answer
+from stretto.testing import anthropic, gemini, openai_chat, openai_responses
+from stretto.testing.dialect import Dialect, Json, Reply, example
+from stretto.testing.scenario import Answer, Block, Fault, next_answer, setting
+from stretto.testing.tools import call_for
 
+#: the end of a path -> who answers there; Google's paths hold a model and are matched by a pattern
+DIALECTS: dict[str, Dialect] = {
+    "/messages": anthropic,
+    "/responses": openai_responses,
+    "/chat/completions": openai_chat,
+}
+#: tools by which a protocol's usual agent is called even if it did not offer them
+USUAL = {dialect.NAME: dialect.USUAL for dialect in (anthropic, openai_responses, openai_chat, gemini)}
 MODELS = ("claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-5")
 _OUTCOMES = {"err": "refused", "overflow": "refused"}
 _GARBAGE = b'event: message_start\ndata: {"type": "mess\x00\xff\n\n: \n\ndata: nonsense\n\n'
@@ -39,13 +51,17 @@ _GARBAGE = b'event: message_start\ndata: {"type": "mess\x00\xff\n\n: \n\ndata: n
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One request. `outcome`: served, refused, torn (cut or garbage) or aborted (the client left)."""
+    """One request. `outcome`: served, refused, torn (cut or garbage) or aborted (the client left).
+
+    `side`: one beside the conversation, for a title, say. `protocol`: anthropic, responses, chat or gemini.
+    """
 
     session: str
     model: str
     side: bool
     outcome: str
     usage: Usage
+    protocol: str = "anthropic"
 
 
 class ModelServer:
@@ -91,7 +107,7 @@ class ModelServer:
     def usage(self, session: str | None = None) -> Usage:
         """The tokens of all answers that were served whole."""
         whole = [one.usage for one in self.served(session) if one.outcome == "served"]
-        names = ("input", "output", "cache_read", "cache_write")
+        names = ("input", "output", "cache_read", "cache_write", "reasoning")
         return Usage(**{name: sum(getattr(usage, name) for usage in whole) for name in names})
 
     # ------------------------------------------------------------ for the handler
@@ -128,7 +144,6 @@ class _Http(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 600
-    _posts: ClassVar[dict[str, str]] = {"/v1/messages": "_messages", "/v1/messages/count_tokens": "_count_tokens"}
 
     @property
     def owner(self) -> ModelServer:
@@ -142,9 +157,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == "/v1/models":
-            models = [{"type": "model", "id": name, "display_name": name} for name in MODELS]
-            self._json(200, {"data": models, "has_more": False})
+        if path.endswith("/models"):
+            models = [
+                {"type": "model", "object": "model", "id": name, "display_name": name, "created": 0, "owned_by": "x"}
+                for name in MODELS
+            ]
+            self._json(200, {"object": "list", "data": models, "has_more": False})
         elif path == "/served":
             self._json(200, {"served": [asdict(one) for one in self.owner.served()]})
         else:
@@ -152,33 +170,39 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        method = self._posts.get(self.path.partition("?")[0])
-        if method is None:
+        path = self.path.partition("?")[0]
+        dialect = _dialect(path)
+        body = _object(raw)
+        if path.endswith("/count_tokens"):
+            self._json(200, {"input_tokens": len(raw) // 4})
+        elif path.endswith(":countTokens"):
+            self._json(200, {"totalTokens": len(raw) // 4})
+        elif dialect is None:
             self._json(404, anthropic.error(404))
-            return
-        getattr(self, method)(raw, json.loads(raw or b"{}"))
+        elif body is None:
+            self._json(400, dialect.error(400))
+        else:
+            self._converse(dialect, path, body)
 
-    def _count_tokens(self, raw: bytes, body: dict[str, Any]) -> None:
-        self._json(200, {"input_tokens": len(raw) // 4})
-
-    def _messages(self, raw: bytes, body: dict[str, Any]) -> None:
-        side = not body.get("tools")
-        answer = Answer(values={"text": "aside"}) if side else next_answer(anthropic.conversation(body))
-        one = Served(self._session(body), str(body.get("model")), side, "aborted", Usage())
+    def _converse(self, dialect: Dialect, path: str, body: Json) -> None:
+        blocks = dialect.conversation(body)
+        side = not body.get("tools") and setting(blocks, "bare") is None
+        answer = Answer(values={"text": _aside(dialect.schema(body))}) if side else next_answer(blocks)
+        session = dialect.session({k.lower(): v for k, v in self.headers.items()}, body) or setting(blocks, "as") or ""
+        one = Served(session, dialect.model(path, body), side, "aborted", Usage(), dialect.NAME)
         try:
-            fault = self._next_fault(body, answer)
+            fault = self._next_fault(_key(session, blocks), answer)
             outcome = _OUTCOMES.get(fault.kind, "torn") if fault else "served"
-            usage = anthropic.USAGE if outcome == "served" else Usage()
+            usage = dialect.USAGE if outcome == "served" else Usage()
             # counted before the last byte leaves: whoever got the answer finds it counted
             one = self.owner.count(replace(one, outcome=outcome, usage=usage))
-            self._answer(body, answer, fault)
+            self._answer(dialect, path, body, answer, fault)
         except ConnectionError:
             self.owner.count(replace(one, outcome="aborted", usage=Usage()), instead_of=one)
             self.close_connection = True
 
-    def _next_fault(self, body: dict[str, Any], answer: Answer) -> Fault | None:
+    def _next_fault(self, key: str, answer: Answer) -> Fault | None:
         """The fault that is due now, after all that only take time. Raises ConnectionError if the client left."""
-        key = self._key(body)
         while (fault := self.owner.due(key, answer.faults)) is not None and fault.kind == "slow":
             self._wait(fault.value)
         return fault
@@ -192,31 +216,18 @@ class _Handler(BaseHTTPRequestHandler):
             if readable and not self.connection.recv(1, socket.MSG_PEEK):
                 raise ConnectionAbortedError
 
-    def _answer(self, body: dict[str, Any], answer: Answer, fault: Fault | None) -> None:
+    def _answer(self, dialect: Dialect, path: str, body: Json, answer: Answer, fault: Fault | None) -> None:
         """Send the answer or the fault."""
         if fault is not None and fault.kind in ("err", "overflow"):
             status = int(fault.value) or 400
-            self._json(status, anthropic.error(status) if fault.kind == "err" else anthropic.too_long())
+            self._json(status, dialect.error(status) if fault.kind == "err" else dialect.too_long())
             return
-        id = uuid.uuid4().hex[:24]
-        block, model = anthropic.content_block(answer, id), str(body.get("model"))
-        if fault is None and not body.get("stream"):
-            self._json(200, anthropic.message(block, model, id))
+        call = call_for(answer, dialect.offers(body), USUAL[dialect.NAME])
+        reply = Reply(uuid.uuid4().hex[:24], dialect.model(path, body), _text(answer), call)
+        if fault is None and not dialect.streams(path, body):
+            self._json(200, dialect.whole(reply))
         else:
-            self._stream(_torn(anthropic.stream(block, model, id), fault))
-
-    def _session(self, body: dict[str, Any]) -> str:
-        if session := self.headers.get("X-Claude-Code-Session-Id"):
-            return session
-        try:
-            return str(json.loads(body["metadata"]["user_id"])["session_id"])
-        except (KeyError, TypeError, ValueError):
-            return ""
-
-    def _key(self, body: dict[str, Any]) -> str:
-        """What repetitions of one request have in common: the session and the user's side of the conversation."""
-        blocks = repr(anthropic.conversation(body)).encode("utf-8", "replace")
-        return f"{self._session(body)} {hashlib.sha256(blocks).hexdigest()}"
+            self._stream(_torn(dialect.stream(reply), fault))
 
     def _stream(self, events: Iterator[bytes]) -> None:
         self.send_response(200)
@@ -237,6 +248,38 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def _dialect(path: str) -> Dialect | None:
+    if gemini.PATH.search(path):
+        return gemini
+    return next((dialect for end, dialect in DIALECTS.items() if path.endswith(end)), None)
+
+
+def _object(raw: bytes) -> Json | None:
+    """The request's object; None for anything else."""
+    try:
+        found = json.loads(raw or b"{}")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _aside(schema: Json | None) -> str:
+    return "aside" if schema is None else json.dumps(example(schema))
+
+
+def _text(answer: Answer) -> str:
+    """What is said if there is nothing to call: a question without a tool for it is text, too."""
+    if answer.word == "ask":
+        return "\n".join(str(one["question"]) for one in answer.values["questions"])
+    return str(answer.values.get("text", "done"))
+
+
+def _key(session: str, blocks: Sequence[Block]) -> str:
+    """What repetitions of one request have in common: the session and the user's side of the conversation."""
+    said = repr(list(blocks)).encode("utf-8", "replace")
+    return f"{session} {hashlib.sha256(said).hexdigest()}"
 
 
 def _torn(events: Iterator[bytes], fault: Fault | None) -> Iterator[bytes]:

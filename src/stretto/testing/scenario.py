@@ -6,6 +6,8 @@ r"""What a pretended model does, written into the prompt that it answers (docs/s
     [[tool Grep {"pattern": "x"}]]         call any tool
     [[slow=2]] [[err=529x2]] [[cut=1]] [[garbage=1]] [[overflow]] a fault of the next answer: later, failing, torn
     [[on=check write path=app.py text="…"]]                       the same, but only in turns of that origin
+    [[as=one]]                             count these requests under this name, if the agent names no session
+    [[bare]]                               answer requests without tools, too: this agent has none
 
 One marker that does something is one answer of the model, in order; `{{result}}` in its text is what the tool before it
 said. The model keeps no state: how far it got is the number of tool results after the prompt that it follows, so that
@@ -23,11 +25,14 @@ from typing import Any
 from stretto.prompts.header import read_header
 
 _MARKER = re.compile(
-    r"\[\[(?:on=(?P<on>\w+) )?(?P<word>write|sh|commit|say|ask|tool|slow|err|cut|garbage|overflow)\b(?P<rest>.*?)\]\]",
+    r"\[\[(?:on=(?P<on>\w+) )?"
+    r"(?P<word>write|sh|commit|say|ask|tool|slow|err|cut|garbage|overflow|as|bare)\b(?P<rest>.*?)\]\]",
     re.DOTALL,
 )
 _PAIR = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s"]+)', re.DOTALL)
 _FAULTS = frozenset({"slow", "err", "cut", "garbage", "overflow"})
+#: what is no step of the scenario
+_SETTINGS = frozenset({"as", "bare"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,13 @@ def next_answer(blocks: Sequence[Block]) -> Answer:
     return _filled(answer, results[-1] if results else "")
 
 
+def setting(blocks: Sequence[Block], word: str) -> str | None:
+    """The last value of a setting (`as`, `bare`) in the user's texts; None if none of them has it."""
+    texts = (block.text for block in blocks if block.kind == "text")
+    found = [one["rest"].removeprefix("=") for text in texts for one in _MARKER.finditer(text) if one["word"] == word]
+    return found[-1] if found else None
+
+
 def scenario(markers: Iterable[re.Match[str]]) -> list[Answer]:
     """The answers that these markers ask for; the last one is always text."""
     answers: list[Answer] = []
@@ -77,6 +89,8 @@ def scenario(markers: Iterable[re.Match[str]]) -> list[Answer]:
     last = "done"
     for found in markers:
         word, rest = found["word"], found["rest"]
+        if word in _SETTINGS:
+            continue
         if word in _FAULTS:
             faults.append(_fault(word, rest))
         elif word == "say":
