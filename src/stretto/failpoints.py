@@ -142,6 +142,7 @@ def failpoint(name: str) -> None:
     if act == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif act == "error":
+        os.write(2, f"{name} raises\n".encode())
         raise InjectedFailure(f"fail point {name}", object=name)
     elif act.startswith("sleep:"):
         time.sleep(float(act.removeprefix("sleep:")))

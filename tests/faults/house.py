@@ -238,7 +238,7 @@ class House:
             with self.rows() as db:
                 lines += [f"view {tuple(row)}" for row in db.rows("SELECT uid, stage, state, reason FROM views")]
                 lines += [f"item {i.task} {i.kind.value} {i.text[:200]}" for i in self.items()]
-                rows = db.rows("SELECT id, task, type, data FROM events ORDER BY id DESC LIMIT 60")
+                rows = db.rows("SELECT id, task, type, data FROM events ORDER BY id DESC LIMIT 120")
                 lines += [f"{r['id']} {r['task']} {r['type']} {r['data'][:200]}" for r in reversed(rows)]
         if self.home.daemon_log.exists():
             lines += self.home.daemon_log.read_text(errors="replace").splitlines()[-30:]
@@ -388,15 +388,22 @@ class Person:
                 assert (path / row["path"]).read_text() == row["text"], f"undo did not bring back {row['path']}"
 
 
-def drive(house: House, person: Person, *, points: Sequence[str] = (), patience: float = PATIENCE) -> list[str]:
+def drive(
+    house: House,
+    person: Person,
+    *,
+    points: Sequence[str] = (),
+    patience: float = PATIENCE,
+    env: Mapping[str, str] | None = None,
+) -> list[str]:
     """Let the person act until all is over; a daemon that has died is started again.
 
     The daemon's first life dies at the first of `points` (`name` or `name@n`), its next one at the second, and so on.
-    Returns those at which one died.
+    Returns those at which one died. `env`: more variables of the first daemon.
     """
     end = time.monotonic() + patience + 5 * len(points)
     reached: list[str] = []
-    house.up(**armed(points[:1]))
+    house.up(**armed(points[:1]), **(env or {}))
     while time.monotonic() < end:
         if house.died():
             assert house.deaths[-1] == -signal.SIGKILL, f"the daemon ended by itself:\n{house.story()}"

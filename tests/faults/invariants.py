@@ -50,7 +50,7 @@ def nothing_lost(house: House) -> None:
         blob = hashlib.sha1(b"blob %d\0%s" % (len(data), data)).hexdigest()
         if _overwritten(house, row):
             continue
-        assert blob in reachable or hashlib.sha256(data).digest() in lying, f"lost: {row}"
+        assert blob in reachable or hashlib.sha256(data).digest() in lying, f"lost: {row}: {house.story()}"
 
 
 def _overwritten(house: House, row: dict[str, Any]) -> bool:
@@ -188,7 +188,7 @@ def each_turn_once(house: House, *, strict: bool) -> None:
     assert got <= sent, f"sent twice: {_short(got - sent)}"
     if strict:
         wanted = sent - Counter((m.task, m.text) for m in rows if m.state is Delivery.WITHDRAWN)
-        assert wanted <= got, f"never arrived: {_short(wanted - got)}"
+        assert wanted <= got, f"never arrived: {_short(wanted - got)}: {house.story()}"
     done = Counter((m.task, m.text) for m in rows if m.result == "ok")
     assert done <= got, f"done, and never arrived: {_short(done - got)}"
 
@@ -278,6 +278,12 @@ def at_rest(house: House) -> dict[str, Any]:
     return state
 
 
+def _difference(before: Any, after: Any) -> str:
+    if not isinstance(before, list):
+        return f"{before!r} became {after!r}"
+    return f"{[row for row in before if row not in after]} became {[row for row in after if row not in before]}"
+
+
 def restarts_change_nothing(house: House, times: int = 2) -> None:
     """I10: N restarts are as one."""
     before = at_rest(house)
@@ -286,7 +292,7 @@ def restarts_change_nothing(house: House, times: int = 2) -> None:
         house.up()
     after = at_rest(house)
     for name, value in before.items():
-        assert after[name] == value, f"a restart changed {name}"
+        assert after[name] == value, f"a restart changed {name}: {_difference(value, after[name])}"
     assert [s for s in house.sessions() if s.ended_at is None] == []
 
 

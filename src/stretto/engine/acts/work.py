@@ -51,6 +51,7 @@ def settle(parts: Parts, f: Facts, action: Settle) -> None:
         except StrettoError as error:
             if files.is_full(error):
                 raise
+            git.snapshot(path, f.task.uid, f"turn {turn.n} could not be committed")  # the next turn may change it all
             _cannot_commit(parts, f, turn, error)
             return
         _settled(parts, f, turn, measure(git, f, head))
@@ -127,7 +128,7 @@ def _settled(parts: Parts, f: Facts, turn: Message, changes: dict[str, Any]) -> 
 
 
 def _cannot_commit(parts: Parts, f: Facts, turn: Message, error: StrettoError) -> None:
-    text = error.message if error.hint is None else f"{error.message} ({error.hint})"
+    text = f"its work could not be committed: {error.message}" + (f" ({error.hint})" if error.hint else "")
     with parts.store.write() as tx:
         tx.update(
             Message, (turn.task, turn.n), settled=True, result=TurnResult.FAILED, state=Delivery.DONE, reason=text
@@ -255,22 +256,18 @@ def _run_one(parts: Parts, f: Facts, spec: CheckSpec, env: dict[str, str]) -> No
             )
         )
         tx.event("check.started", task=f.task.uid, name=spec.name, tree=f.task.tree, purpose="task")
-    outcome = parts.checks.run(
-        spec, Path(str(f.task.workspace)), env, output, lambda: environment.unwanted(parts, f.task)
-    )
-    if outcome.result is not CheckResult.PASSED:
-        _blame_the_disk(parts, f, number)
-    record_check(parts, f.task.uid, number, spec, outcome, "task")
-
-
-def _blame_the_disk(parts: Parts, f: Facts, number: int) -> None:
-    """A check that does not pass on a full disk says nothing of the work: it is run again when there is space."""
     try:
-        files.require_space(Path(str(f.task.workspace)), parts.home.path)
-    except StrettoError:
+        outcome = parts.checks.run(
+            spec, Path(str(f.task.workspace)), env, output, lambda: environment.unwanted(parts, f.task)
+        )
+        if outcome.result is not CheckResult.PASSED:
+            # on a full disk it says nothing of the work: it is run again when there is space
+            files.require_space(Path(str(f.task.workspace)), parts.home.path)
+    except BaseException:  # no row may say that it still runs; raised again
         with parts.store.write() as tx:
             tx.execute("DELETE FROM checks WHERE id = ?", number)
         raise
+    record_check(parts, f.task.uid, number, spec, outcome, "task")
 
 
 def record_check(
