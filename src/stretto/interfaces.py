@@ -220,7 +220,10 @@ class SessionContext:
 class Launch:
     """How the shim starts the agent. `style` is `stream` (one process, stdin lines) or `turns` (one process a turn).
 
-    `first` are records written before any turn (kind, data): a protocol's handshake, say.
+    `first` are records written before any turn (kind, data): a protocol's handshake, say. `state` is what `parse`
+    starts with, besides what the engine keeps there. While it holds a true `handshake`, no turn is given to the
+    session: an agent whose turns need something that it has to say first (the id of its conversation) lets `parse`
+    take it away. What stands under `kept` goes on to the next session of the same conversation.
     """
 
     style: str
@@ -228,6 +231,7 @@ class Launch:
     env: dict[str, str]
     conversation: str | None = None
     first: tuple[tuple[str, str], ...] = ()
+    state: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +240,9 @@ class Signal:
 
     started{conversation,model} · turn_started · text{text} · tool{name,detail} · asked{kind: question|permission,
     request, text, options: [[key, text]], questions, tool, input} · withdrawn{request} · usage{key, model, usage} ·
-    turn_ended{result: TurnResult, reason, text} · status{status} · retry{reason, delay_s} · garbage{bytes}
+    turn_ended{result: TurnResult, reason, text} · status{status} · retry{reason, delay_s} · garbage{bytes} ·
+    reply{request, data}: a record for the agent that nobody has to be asked for · unfit{reason}: it cannot begin, so
+    the session is over and the turn that waits for it failed · notice{text}: something that the person should know
     """
 
     type: str
@@ -254,12 +260,12 @@ class Agent(Protocol):
 
     def launch(self, spec: AgentSpec, context: SessionContext) -> Launch: ...
 
-    def turn(self, text: str) -> str:
-        """The `data` of a turn record that carries this text."""
+    def turn(self, text: str, state: Mapping[str, Any]) -> str:
+        """The `data` of a turn record that carries this text. `state` is what `parse` has kept, without a handshake."""
         ...
 
-    def interrupt(self, number: int) -> tuple[str, str]:
-        """Kind and data of the record that interrupts the running turn."""
+    def interrupt(self, number: int, state: Mapping[str, Any]) -> tuple[str, str]:
+        """Kind and data of the record that interrupts the running turn. `state` is what `parse` has kept."""
         ...
 
     def answer(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:

@@ -35,7 +35,7 @@ def answered(stream: Stream, answer: dict[str, Any]) -> None:
 
 
 def edit(stream: Stream) -> None:
-    stream.send(stream.agent.turn('Do it. [[write path=a.py text="x = 1\\n"]] [[commit=Add a]] [[say=All done.]]'))
+    stream.say('Do it. [[write path=a.py text="x = 1\\n"]] [[commit=Add a]] [[say=All done.]]')
     answered(stream, {"key": "allow"})
     answered(stream, {"text": "no commits please"})
     stream.next("turn_ended")
@@ -43,22 +43,22 @@ def edit(stream: Stream) -> None:
 
 
 def questions(stream: Stream) -> None:
-    stream.send(stream.agent.turn('x [[ask q="Which colour?" options="Blue|Red"]] [[say=fine]]'))
+    stream.say('x [[ask q="Which colour?" options="Blue|Red"]] [[say=fine]]')
     answered(stream, {"key": "2"})
     stream.next("turn_ended")
-    stream.send(stream.agent.turn('x [[ask q="Colour?"]] [[ask q="Sizes?" options="S|M" multi]] [[say=fine]]'))
+    stream.say('x [[ask q="Colour?"]] [[ask q="Sizes?" options="S|M" multi]] [[say=fine]]')
     answered(stream, {"text": "warm\n1,2"})
     stream.next("turn_ended")
 
 
 def interrupt(stream: Stream) -> None:
-    stream.send(stream.agent.turn("x [[sh=touch y]]"))
+    stream.say("x [[sh=touch y]]")
     stream.next("asked")
-    stream.send(stream.agent.interrupt(2)[1])
+    stream.interrupt(2)
     stream.next("turn_ended")
-    stream.send(stream.agent.turn("x [[sh=echo begun]] [[slow=60]]"))
+    stream.say("x [[sh=echo begun]] [[slow=60]]")
     wait_for(lambda: any(b'"content":"begun"' in line for line in stream.lines))
-    stream.send(stream.agent.interrupt(4)[1])
+    stream.interrupt(4)
     stream.next("turn_ended")
 
 
@@ -69,7 +69,7 @@ def trouble(stream: Stream) -> None:
 
 def sub_agent(stream: Stream) -> None:
     inner = "do \\u005b\\u005bsay=sub\\u005d\\u005d"
-    stream.send(stream.agent.turn(f'x [[tool Task {{"description":"sub","prompt":"{inner}"}}]] [[say=main]]'))
+    stream.say(f'x [[tool Task {{"description":"sub","prompt":"{inner}"}}]] [[say=main]]')
     stream.next("turn_ended")
 
 

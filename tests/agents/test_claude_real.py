@@ -55,7 +55,7 @@ def start(context: SessionContext) -> Start:
 
 def says(stream: Stream, prompt: str) -> str:
     """Say something; the last text of the turn, which must end well."""
-    stream.send(stream.agent.turn(prompt))
+    stream.say(prompt)
     return ends_with(stream)
 
 
@@ -96,9 +96,7 @@ def test_it_edits_commits_and_counts(start: Start, repo: Repository, server: Mod
 
 def test_a_permission_is_allowed_once_or_for_the_session_and_denied(start: Start, repo: Repository) -> None:
     with start() as stream:
-        stream.send(
-            stream.agent.turn("x [[write path=a text=1]] [[sh=touch b1]] [[sh=touch b1 b2]] [[sh=curl -s file:///]]")
-        )
+        stream.say("x [[write path=a text=1]] [[sh=touch b1]] [[sh=touch b1 b2]] [[sh=curl -s file:///]]")
         edit = stream.next("asked")
         assert (edit.data["kind"], edit.data["tool"]) == ("permission", "Write")
         assert edit.data["text"].endswith("/a")
@@ -119,7 +117,7 @@ def test_a_permission_is_allowed_once_or_for_the_session_and_denied(start: Start
 
 def test_questions_are_answered_by_option_by_several_and_freely(start: Start) -> None:
     with start() as stream:
-        stream.send(stream.agent.turn('x [[ask q="Which colour?" options="Blue|Red"]] [[say={{result}}]]'))
+        stream.say('x [[ask q="Which colour?" options="Blue|Red"]] [[say={{result}}]]')
         one = stream.next("asked")
         assert one.data["kind"] == "question"
         assert one.data["text"] == "Which colour?"
@@ -127,10 +125,8 @@ def test_questions_are_answered_by_option_by_several_and_freely(start: Start) ->
         allow(stream, one, "2")
         assert '"Which colour?"="Red"' in ends_with(stream)
 
-        stream.send(
-            stream.agent.turn(
-                'x [[ask q="Colour?" options="Blue|Red"]] [[ask q="Sizes?" options="S|M|L" multi]] [[say={{result}}]]'
-            )
+        stream.say(
+            'x [[ask q="Colour?" options="Blue|Red"]] [[ask q="Sizes?" options="S|M|L" multi]] [[say={{result}}]]'
         )
         two = stream.next("asked")
         assert two.data["options"] == []
@@ -145,7 +141,7 @@ def test_questions_are_answered_by_option_by_several_and_freely(start: Start) ->
 
 def test_with_skipped_permissions_only_questions_are_asked(start: Start, repo: Repository) -> None:
     with start(permissions="skip", env={"IS_SANDBOX": "1"}) as stream:
-        stream.send(stream.agent.turn('x [[sh=touch made]] [[ask q="Go on?"]] [[say=fine]]'))
+        stream.say('x [[sh=touch made]] [[ask q="Go on?"]] [[say=fine]]')
         asked = stream.next("asked")
         assert asked.data["kind"] == "question"
         assert (repo.path / "made").exists()
@@ -161,21 +157,19 @@ def test_an_interrupt_ends_the_turn_and_not_the_session(start: Start, repo: Repo
         "running": "x [[sh=touch begun; tail -f /dev/null]]",
     }
     with start(permissions="allow Bash" if during != "asking" else "ask") as stream:
-        stream.send(stream.agent.turn(prompts[during]))
+        stream.say(prompts[during])
         if during == "asking":
             asked = stream.next("asked")
         elif during == "running":
             wait_for((repo.path / "begun").exists)
         else:
             wait_for(lambda: any(b'"content":"begun"' in line for line in stream.lines))
-        kind, data = stream.agent.interrupt(stream.records)
-        assert kind == "interrupt"
-        stream.send(data)
+        stream.interrupt(stream.records)
         if during == "asking":
             assert stream.next("withdrawn").data == {"request": asked.data["request"]}
         ended = stream.next("turn_ended").data
         assert (ended["result"], ended["reason"]) == ("interrupted", "interrupted")
-        stream.send(stream.agent.interrupt(99)[1])  # late: nothing is running any more
+        stream.interrupt(99)  # late: nothing is running any more
         assert says(stream, "x [[say=ready]]") == "ready"
         assert stream.close() == 0
 
@@ -185,7 +179,7 @@ def test_it_resumes_by_id_after_a_kill_and_nothing_is_counted_twice(
 ) -> None:
     with start(permissions="allow Bash") as first:
         first.turn("Remember this. [[say=one]]")
-        first.send(first.agent.turn("x [[sh=touch begun]] [[slow=60]] [[say=never]]"))
+        first.say("x [[sh=touch begun]] [[slow=60]] [[say=never]]")
         wait_for((repo.path / "begun").exists)
         wait_for(lambda: len([s for s in first.signals if s.type == "usage"]) >= 2)
         first.process.kill()

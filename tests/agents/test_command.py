@@ -72,8 +72,8 @@ def test_a_program_that_cannot_be_started_is_named_with_the_reason(tmp_path: Pat
 
 def test_its_words_are_data() -> None:
     agent = agents.find("command")
-    assert agent.turn("text\n\u00fc") == "text\n\u00fc"
-    assert agent.interrupt(3) == ("interrupt", "")
+    assert agent.turn("text\n\u00fc", {}) == "text\n\u00fc"
+    assert agent.interrupt(3, {}) == ("interrupt", "")
     assert agent.answer({}, {"text": "x"}) is None
 
 

@@ -75,8 +75,8 @@ def test_a_script_is_played_turn_by_turn(repo: Repository, short_folder: Path, t
         launch = agents.find("scripted").launch(AgentSpec("p", "scripted", command=(str(script),)), context)
         talk = Talk(short_folder, "s1", launch, repo.path, "scripted")
         talks.append(talk)
-        one = talk.session.turn_over(talk.session.send(talk.agent.turn("Begin.")), 30)
-        two = talk.session.turn_over(talk.session.send(talk.agent.turn(header(origin="check") + "\nred")), 30)
+        one = talk.session.turn_over(talk.session.send(talk.agent.turn("Begin.", {})), 30)
+        two = talk.session.turn_over(talk.session.send(talk.agent.turn(header(origin="check") + "\nred", {})), 30)
     assert (one["code"], two["code"]) == (0, 3)
     assert repo.subjects() == ["Add c", "Start"]
     assert (repo.path / "c.txt").read_text() == "blue\n"
@@ -94,7 +94,7 @@ def test_claude_survives_the_death_of_its_shim(repo: Repository, short_folder: P
         launch = agent.launch(spec, context)
         one = Talk(short_folder, "s1", launch, repo.path, "claude")
         talks.append(one)
-        one.session.send(agent.turn("x [[write path=a.txt text=1]] [[slow=60]] [[say=never]]"))
+        one.session.send(agent.turn("x [[write path=a.txt text=1]] [[slow=60]] [[say=never]]", {}))
         asked = one.wait("asked")
         answer = agent.answer(json.loads(json.dumps(asked.data)), {"key": "allow"})
         assert answer is not None
@@ -108,7 +108,7 @@ def test_claude_survives_the_death_of_its_shim(repo: Repository, short_folder: P
         again = replace(context, session="s2", conversation=launch.conversation, resume=True)
         two = Talk(short_folder, "s2", agent.launch(spec, again), repo.path, "claude")
         talks.append(two)
-        two.session.send(agent.turn("Go on. [[say=finished]]"))
+        two.session.send(agent.turn("Go on. [[say=finished]]", {}))
         assert two.wait("turn_ended").data["result"] == "ok"
         assert two.wait("text").data["text"] == "finished"
         two.session.send("", "stop")

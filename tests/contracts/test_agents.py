@@ -32,6 +32,9 @@ SIGNALS: dict[str, set[str]] = {
     "status": {"status"},
     "retry": {"reason", "delay_s"},
     "garbage": {"bytes"},
+    "reply": {"request", "data"},
+    "unfit": {"reason"},
+    "notice": {"text"},
 }
 OPTIONS = [["allow", "Allow"], ["deny", "Deny"]]
 TOKENS = {"input": 1, "output": 2, "cost": "0.1", "cost_source": "agent"}
@@ -74,6 +77,7 @@ CASES: dict[str, Callable[[], Case]] = {
     ),
     "scripted": lambda: Case(agents.find("scripted"), AgentSpec("c", "scripted", command=("s.json",)), TALK, "turns"),
     "fake-stream": lambda: Case(FakeAgent(), AgentSpec("c", "fake"), FAKE, "stream"),
+    "fake-choosing": lambda: Case(FakeAgent(chooses=True), AgentSpec("c", "fake"), FAKE, "stream"),
     "fake-turns": lambda: Case(FakeAgent("turns"), AgentSpec("c", "fake"), FAKE, "turns"),
 }
 
@@ -93,6 +97,14 @@ def context(tmp_path: Path) -> SessionContext:
 def signals(case: Case) -> list[Signal]:
     state: dict[str, Any] = {}
     return [signal for line in case.lines for signal in case.agent.parse(line, state)]
+
+
+def told(case: Case) -> dict[str, Any]:
+    """What `parse` has kept when the conversation is over."""
+    state: dict[str, Any] = {}
+    for line in case.lines:
+        case.agent.parse(line, state)
+    return state
 
 
 def one_line(data: str) -> bool:
@@ -117,20 +129,24 @@ def test_a_stream_has_a_conversation_that_can_be_resumed(case: Case, context: Se
     if case.style == "turns":
         assert first.conversation is None
         return
-    assert first.conversation
+    chosen = next(s.data["conversation"] for s in signals(case) if s.type == "started")
+    again = case.agent.launch(case.spec, replace(context, conversation=first.conversation or chosen, resume=True))
+    assert again.conversation == (first.conversation or chosen)
+    assert (again.argv, again.first) != (first.argv, first.first)
+    assert str(again.conversation) in str((again.argv, again.first))
+    if first.conversation is None:
+        assert first.state.get("handshake"), "until it has told its id"
+        return
     assert first.conversation in first.argv
-    again = case.agent.launch(case.spec, replace(context, conversation=first.conversation, resume=True))
-    assert again.conversation == first.conversation
-    assert again.argv != first.argv
     other = case.agent.launch(case.spec, replace(context, session="s2"))
     assert other.conversation != first.conversation
 
 
-@pytest.mark.parametrize("name", ["claude-edit", "command", "scripted", "fake-stream", "fake-turns"])
+@pytest.mark.parametrize("name", ["claude-edit", "command", "scripted", "fake-stream", "fake-choosing", "fake-turns"])
 @given(text=st.text() | st.text(alphabet='\r\n\u2028\u2029\x85\x00"\\'))
 def test_any_text_can_be_said(name: str, text: str) -> None:
     case = CASES[name]()
-    data = case.agent.turn(text)
+    data = case.agent.turn(text, told(case))
     if case.style == "turns":
         assert data == text
     else:
@@ -138,11 +154,19 @@ def test_any_text_can_be_said(name: str, text: str) -> None:
         assert json.dumps(text) in data or text in str(json.loads(data))
 
 
+def test_the_handshake_is_over_when_the_conversation_is_known(case: Case, context: SessionContext) -> None:
+    state = json.loads(json.dumps(case.agent.launch(case.spec, context).state))
+    for line in case.lines:
+        started = [s for s in case.agent.parse(line, state) if s.type == "started"]
+        assert not (started and state.get("handshake"))
+    assert not state.get("handshake")
+
+
 def test_a_turn_can_be_interrupted(case: Case) -> None:
-    kind, data = case.agent.interrupt(7)
+    kind, data = case.agent.interrupt(7, told(case))
     assert MessageKind(kind) is MessageKind.INTERRUPT
     assert one_line(data) if case.style == "stream" else data == ""
-    assert case.agent.interrupt(7) == (kind, data)
+    assert case.agent.interrupt(7, told(case)) == (kind, data)
 
 
 def test_signals_have_the_words_of_the_table(case: Case) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +73,7 @@ class Stream:
         self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._read_errors)]
         for thread in self._threads:
             thread.start()
+        self.state.update(self.launch.state)
         for kind, data in self.launch.first:
             assert kind == "control"
             self.send(data)
@@ -100,8 +102,18 @@ class Stream:
 
     def turn(self, text: str) -> Signal:
         """Say something and wait until the turn is over."""
-        self.send(self.agent.turn(text))
+        self.say(text)
         return self.next("turn_ended")
+
+    def say(self, text: str) -> None:
+        """Begin a turn, once the agent takes turns."""
+        self._wait(lambda: not self.state.get("handshake"))
+        self.send(self.agent.turn(text, self.state))
+
+    def interrupt(self, number: int) -> None:
+        kind, data = self.agent.interrupt(number, self.state)
+        assert kind == "interrupt"
+        self.send(data)
 
     def next(self, *types: str, timeout: float = 60) -> Signal:
         """The next signal of one of these types that was not returned before."""
@@ -113,13 +125,17 @@ class Stream:
                     self._seen = at + 1
                     found.append(self.signals[at])
                     return True
-            return self.process.poll() is not None and not self._threads[0].is_alive()
+            return False
 
-        with self._changed:
-            self._changed.wait_for(look, timeout)
+        self._wait(look, timeout)
         if not found:
             raise AssertionError(f"no {types} came; signals: {self.signals[-20:]}\nstderr: {self.errors[-2000:]}")
         return found[0]
+
+    def _wait(self, until: Callable[[], Any], timeout: float = 60) -> None:
+        over = lambda: self.process.poll() is not None and not self._threads[0].is_alive()  # noqa: E731
+        with self._changed:
+            self._changed.wait_for(lambda: until() or over(), timeout)
 
     def close(self) -> int:
         """End the conversation as the shim does, and return the exit code."""
@@ -132,7 +148,11 @@ class Stream:
         for line in self.process.stdout:
             with self._changed:
                 self.lines.append(line.rstrip(b"\n"))
-                self.signals += self.agent.parse(line.rstrip(b"\n"), self.state)
+                found = self.agent.parse(line.rstrip(b"\n"), self.state)
+                self.signals += found
+                for one in found:
+                    if one.type == "reply":
+                        self.send(one.data["data"])
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()

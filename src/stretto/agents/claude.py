@@ -69,11 +69,11 @@ class ClaudeAgent:
         env = {**_DEFAULTS, **environment(spec, context)}
         return Launch("stream", argv, env, conversation, first=((MessageKind.CONTROL.value, _initialize()),))
 
-    def turn(self, text: str) -> str:
+    def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """A user message."""
         return _line({"type": "user", "message": {"role": "user", "content": text}})
 
-    def interrupt(self, number: int) -> tuple[str, str]:
+    def interrupt(self, number: int, state: Mapping[str, Any]) -> tuple[str, str]:
         """A control request that ends the running turn; harmless when none is running."""
         request = {"type": "control_request", "request_id": f"interrupt-{number}", "request": {"subtype": "interrupt"}}
         return MessageKind.INTERRUPT.value, _line(request)

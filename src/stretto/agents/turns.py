@@ -21,11 +21,11 @@ class TurnsAgent:
     #: each turn is a new process that knows nothing of the one before
     conversational = False
 
-    def turn(self, text: str) -> str:
+    def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """The shim writes this to STRETTO_PROMPT_FILE as it is."""
         return text
 
-    def interrupt(self, number: int) -> tuple[str, str]:
+    def interrupt(self, number: int, state: Mapping[str, Any]) -> tuple[str, str]:
         """An interrupt record without data: the shim sends SIGINT to the turn's process group."""
         return MessageKind.INTERRUPT.value, ""
 

@@ -214,6 +214,8 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
     if turn.state is Delivery.QUEUED:
         if _held(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, "paused", cause="paused")
+        if f.handshake and not _shim_dead(f):
+            return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session starts", cause="deliver")
         return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
     if _shim_dead(f):
         return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session died; keeping its work", Recover(), "recover")

@@ -103,6 +103,12 @@ class Facts:
         return turn is not None and turn.result is None and turn.state in {Delivery.WRITTEN, Delivery.DELIVERED}
 
     @property
+    def handshake(self) -> bool:
+        """Whether the live session has not said yet that it takes turns."""
+        session = self.session
+        return session is not None and session.ended_at is None and bool(session.parser.get("handshake"))
+
+    @property
     def controls(self) -> tuple[Message, ...]:
         """Answers and interrupts that are on their way to the live session."""
         session = self.session

@@ -29,8 +29,8 @@ from stretto.core.model import (
     TurnResult,
     Usage,
 )
-from stretto.engine.acts.endings import back
-from stretto.engine.acts.rows import close_permissions, open_item, short_id
+from stretto.engine.acts.endings import back, fail_waiting
+from stretto.engine.acts.rows import add_control, close_permissions, open_item, short_id
 from stretto.engine.parts import Parts
 from stretto.interfaces import ShimState, Signal
 from stretto.store.sqlite import Reader, Writer
@@ -292,6 +292,17 @@ class _Taker:
         if item is not None:
             self.tx.update(Item, item.id, closed_at=self.tx.now)
             self.tx.event("item.closed", task=self.session.task, item=item.id, reason="withdrawn by the agent")
+
+    def _on_reply(self, data: dict[str, Any]) -> None:
+        """What the agent is told without asking anyone: sent once, for it is written with the cursor."""
+        add_control(self.tx, self.session.task, self.session.id, MessageKind.CONTROL, Origin.ANSWER, str(data["data"]))
+
+    def _on_unfit(self, data: dict[str, Any]) -> None:
+        self.state["unfit"] = str(data["reason"])
+        fail_waiting(self.tx, self.session.task, self.state["unfit"])
+
+    def _on_notice(self, data: dict[str, Any]) -> None:
+        self.tx.event("session.notice", task=self.session.task, session=self.session.id, text=str(data["text"]))
 
     def _on_usage(self, data: dict[str, Any]) -> None:
         turn = self._turn()

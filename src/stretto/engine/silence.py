@@ -1,10 +1,11 @@
 """Sessions that say nothing in the middle of a turn, and those that do not end it when they are interrupted.
 
 Specification. A turn counts as silent from the last byte that we saw of it (or from the daemon's start: what we did not
-watch proves nothing). An agent that waits for the person is not silent. After `[limits] silence` (half an hour) the
-session is `stalled` and the person is asked; with nobody there (`auto`) the task fails, so that `--wait` ends. The
-agent is left as it is: when it says something again, the item is closed and the turn goes on. A turn that goes on for
-`PATIENCE` after its interrupt was sent is ended with its session; the conversation can be continued in the next one.
+watch proves nothing); so does one that waits until its session takes turns. An agent that waits for the person is not
+silent. After `[limits] silence` (half an hour) the session is `stalled` and the person is asked; with nobody there
+(`auto`) the task fails, so that `--wait` ends. The agent is left as it is: when it says something again, the item is
+closed and the turn goes on. A turn that goes on for `PATIENCE` after its interrupt was sent is ended with its session;
+the conversation can be continued in the next one.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ DEAF = "it did not react to the interrupt"
 _RUNNING = """
 SELECT s.id, s.task, s.cursor, m.n,
 EXISTS (SELECT 1 FROM items i WHERE i.session = s.id AND i.kind = 'stall' AND i.closed_at IS NULL) AS asked
-FROM sessions s JOIN messages m ON m.session = s.id
-WHERE s.ended_at IS NULL AND m.kind = 'turn' AND m.number IS NOT NULL AND m.result IS NULL
+FROM sessions s JOIN messages m ON m.kind = 'turn' AND m.result IS NULL
+AND ((m.session = s.id AND m.number IS NOT NULL)
+     OR (m.task = s.task AND m.state = 'queued' AND json_extract(s.parser, '$.handshake')))
+WHERE s.ended_at IS NULL
 AND NOT EXISTS (SELECT 1 FROM items i WHERE i.task = s.task AND i.closed_at IS NULL
                 AND i.kind IN ('question', 'permission'))
 """

@@ -17,9 +17,13 @@ from stretto.interfaces import Launch, SessionContext, Signal
 
 @dataclass
 class FakeAgent:
-    """Implements `interfaces.Agent`. `missing` is what `probe` says; `style` is stream or turns."""
+    """Implements `interfaces.Agent`. `missing` is what `probe` says; `style` is stream or turns.
+
+    With `chooses` the agent gives its conversations their ids: no turn can be said before its `started` has come.
+    """
 
     style: str = "stream"
+    chooses: bool = False
     missing: str | None = None
     argv: tuple[str, ...] = ("fake-agent",)
     type: str = "fake"
@@ -41,14 +45,20 @@ class FakeAgent:
             return Launch("turns", self.argv, env)
         conversation = context.conversation or f"conversation-{context.session}"
         resume = ("--resume",) if context.resume else ()
+        if self.chooses:
+            known = context.conversation if context.resume else None
+            hello = ((MessageKind.CONTROL.value, json.dumps({"hello": known})),)
+            return Launch("stream", (*self.argv, *resume), env, known, hello, {"handshake": True})
         hello = ((MessageKind.CONTROL.value, json.dumps({"hello": conversation})),)
         return Launch("stream", (*self.argv, *resume, conversation), env, conversation, hello)
 
-    def turn(self, text: str) -> str:
-        """The text as a record."""
-        return json.dumps({"turn": text}) if self.style == "stream" else text
+    def turn(self, text: str, state: Mapping[str, Any]) -> str:
+        """The text as a record, with its conversation if the agent has chosen it."""
+        if self.style != "stream":
+            return text
+        return json.dumps({"turn": text} | ({"in": state["conversation"]} if self.chooses else {}))
 
-    def interrupt(self, number: int) -> tuple[str, str]:
+    def interrupt(self, number: int, state: Mapping[str, Any]) -> tuple[str, str]:
         """An interrupt record."""
         return MessageKind.INTERRUPT.value, json.dumps({"interrupt": number}) if self.style == "stream" else ""
 
@@ -69,6 +79,10 @@ class FakeAgent:
         try:
             message = json.loads(line)
             data = dict(message["data"])
+            if message["signal"] in ("started", "unfit") or data.get("code") == "no_conversation":
+                state.pop("handshake", None)
+            if message["signal"] == "started":
+                state["conversation"] = data["conversation"]
             if message["signal"] == "usage":
                 data["usage"] = Usage(**data["usage"])
             return [Signal(message["signal"], data)]

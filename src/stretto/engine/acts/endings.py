@@ -16,6 +16,7 @@ from typing import Any
 from stretto.core.model import Delivery, Message, MessageKind, Session, TurnResult
 from stretto.engine.parts import Parts
 from stretto.interfaces import ShimState
+from stretto.store.sqlite import Writer
 
 #: bytes of stderr that are looked at, and characters of its last line that are told
 TAIL, TOLD = 4096, 300
@@ -41,6 +42,8 @@ def look(parts: Parts, session: Session) -> Ending:
         return Ending("its agent does not know the conversation", refused=str(session.parser["refused"]))
     if session.parser.get("because"):
         return Ending(str(session.parser["because"]))
+    if session.parser.get("unfit"):
+        return Ending(str(session.parser["unfit"]), own=True)
     record = parts.shims.state(folder).exit
     if record is None:
         return Ending("its session died")
@@ -81,6 +84,17 @@ def fate(message: Message, state: ShimState, ending: Ending, *, first: bool) -> 
     if delivered:
         return {"state": Delivery.INTERRUPTED, "result": TurnResult.INTERRUPTED}
     return {"state": Delivery.UNDELIVERED} if attempted else back()
+
+
+def fail_waiting(tx: Writer, task: str, why: str) -> None:
+    """Fail the turn that waits for its session to begin: the agent would be started again for ever."""
+    where = "task = ? AND kind = 'turn' AND state = 'queued' AND number IS NULL ORDER BY n"
+    turn = tx.one(Message, where, task)
+    if turn is None:
+        return
+    changes = {"state": Delivery.DONE, "result": TurnResult.FAILED, "reason": why, "ended_at": tx.now}
+    tx.update(Message, (task, turn.n), **changes)
+    tx.event("turn.ended", task=task, n=turn.n, result=TurnResult.FAILED, reason=why, seconds=0.0)
 
 
 def back() -> dict[str, Any]:

@@ -45,7 +45,8 @@ def deliver(parts: Parts, f: Facts, action: Deliver) -> None:
         recover(parts, f, Recover())  # what it had may have reached the agent: that is decided before anything is sent
         return
     if message.kind is not MessageKind.TURN:
-        _append(parts, f.session, message)
+        if f.session is not None and f.session.ended_at is None:
+            _append(parts, _started(parts, f, f.session), message)
         return
     try:
         session = _live_session(parts, f)
@@ -66,13 +67,17 @@ def _died(parts: Parts, session: Session | None) -> bool:
 
 
 def _refused(session: Session | None) -> bool:
-    """Whether the agent of a session that is not over would not have its conversation: it is about to end."""
-    return session is not None and session.ended_at is None and "refused" in session.parser
+    """Whether the agent of a session that is not over would not have its conversation, or cannot begin."""
+    return session is not None and session.ended_at is None and not {"refused", "unfit"}.isdisjoint(session.parser)
 
 
 def _append(parts: Parts, session: Session | None, message: Message) -> None:
     """Append the record, and before it what a crash left numbered but not appended: records stand in their order."""
     if session is None:
+        return
+    with parts.store.read() as db:
+        session = db.one(Session, "id = ?", session.id) or session
+    if message.kind is MessageKind.TURN and session.parser.get("handshake"):
         return
     number = _numbered(parts, session, message)
     if number is None:
@@ -82,7 +87,7 @@ def _append(parts: Parts, session: Session | None, message: Message) -> None:
         due = db.select(Message, where, session.id, number)
     agent = parts.agent(_agent_type(parts, session))
     for m in due:
-        data = m.data if m.data is not None else agent.turn(m.text)
+        data = m.data if m.data is not None else agent.turn(m.text, session.parser)
         parts.shims.append(Path(session.folder), m.kind.value, data, int(m.number or 0))
         parts.appended.add((session.id, int(m.number or 0)))
 
@@ -139,11 +144,16 @@ def _live_session(parts: Parts, f: Facts) -> Session:
     """The session that can take a message now. Raises StrettoError when its agent cannot be started."""
     session = f.session
     if session is not None and session.ended_at is None:
-        state = parts.shims.state(Path(session.folder))
-        if state.alive is False and not state.begun:
-            _start(parts, f, session)
-        return session
+        return _started(parts, f, session)
     return _new_session(parts, f, session)
+
+
+def _started(parts: Parts, f: Facts, session: Session) -> Session:
+    """The session, started now if a crash came between its row and its shim."""
+    state = parts.shims.state(Path(session.folder))
+    if state.alive is False and not state.begun:
+        _start(parts, f, session)
+    return session
 
 
 def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
@@ -173,7 +183,7 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
         folder=str(parts.home.sessions / identity),
         started_at=parts.clock.now(),
         status_at=parts.clock.now(),
-        parser={"type": spec.type, "resume": conversation is not None},
+        parser={"type": spec.type, "resume": conversation is not None, **_kept(old, conversation)},
     )
     with parts.store.write() as tx:
         tx.insert(session)
@@ -189,6 +199,11 @@ def _taken_up(old: Session | None) -> str | None:
     refused = old.parser.get("refused")
     known = refused == IN_USE or (refused is None and (old.parser.get("began") or old.parser.get("resume")))
     return old.conversation if known else None
+
+
+def _kept(old: Session | None, conversation: str | None) -> dict[str, Any]:
+    """What the adapter keeps for the next session of a conversation that is taken up."""
+    return {"kept": old.parser["kept"]} if old is not None and conversation and "kept" in old.parser else {}
 
 
 def _start(parts: Parts, f: Facts, session: Session) -> None:
@@ -210,6 +225,8 @@ def _write_first(parts: Parts, uid: str, session: Session, launch: Launch) -> No
     with parts.store.write() as tx:
         for kind, data in launch.first:
             add_control(tx, uid, session.id, MessageKind(kind), Origin.START, data)
+        if launch.state:
+            tx.update(Session, session.id, parser={**launch.state, **session.parser})
 
 
 def _first_messages(parts: Parts, session: Session) -> list[Message]:
@@ -287,8 +304,9 @@ def interrupt(parts: Parts, f: Facts, action: Interrupt) -> None:
     turn, session = f.turn, f.session
     if turn is None or session is None or turn.number is None:
         return
-    kind, data = parts.agent(_agent_type(parts, session)).interrupt(turn.number)
     with parts.store.write() as tx:
+        session = tx.one(Session, "id = ?", session.id) or session
+        kind, data = parts.agent(_agent_type(parts, session)).interrupt(turn.number, session.parser)
         tx.update(Task, f.task.uid, interrupt=False)
         n = add_control(tx, f.task.uid, session.id, MessageKind(kind), Origin.PERSON, data)
         message = tx.one(Message, "task = ? AND n = ?", f.task.uid, n)
@@ -338,6 +356,8 @@ def lose_turn(parts: Parts, session: Session, ending: Ending) -> None:
         close_permissions(tx, session, "its session is over")
         reached = "session = ? AND kind = 'turn' AND number IS NOT NULL AND result IS NOT NULL"
         first = tx.one(Message, reached, session.id) is None
+        if ending.own and session.parser.get("handshake"):
+            endings.fail_waiting(tx, session.task, ending.why)
         for message in tx.select(Message, "session = ? AND state IN ('written', 'delivered')", session.id):
             changes = endings.fate(message, state, ending, first=first)
             if changes.get("result") is not None:
