@@ -54,6 +54,17 @@ class Bench:
             stop=lambda: self.stopped,
         )
 
+    def warm(self, setup=SETUP) -> bool:
+        return gate.warm(
+            self.bays,
+            self.runner,
+            {"setup": setup},
+            commit=self.yard.target.tip(),
+            env={"PATH": os.environ["PATH"], "STRETTO_TEST_RUN": os.environ["STRETTO_TEST_RUN"]},
+            output=lambda name: self.logs / f"{name}.log",
+            stop=lambda: self.stopped,
+        )
+
     def results(self) -> dict[str, CheckResult]:
         return {name: outcome.result for name, outcome in self.finished.items()}
 
@@ -114,6 +125,23 @@ def test_the_set_up_runs_once_and_again_when_dependencies_or_commands_change(ben
     assert bench.times() == 3
     assert bench.run(again, "true", setup=[{"run": "true"}, *SETUP]).result is CheckResult.PASSED
     assert bench.times() == 4
+
+
+def test_a_gate_that_was_made_ready_beforehand_has_its_set_up_behind_it(bench: Bench):
+    assert bench.warm()
+    assert bench.times() == 1
+    assert bench.run(candidate(bench, "one", {"a": "a"}), "test -e a && test -e deps/installed").failed is None
+    assert bench.times() == 1
+    assert bench.run(candidate(bench, "two", {"requirements.txt": "two\n"}), "grep two deps/installed").failed is None
+    assert bench.times() == 2
+
+
+def test_a_set_up_that_fails_beforehand_is_no_verdict(bench: Bench):
+    setup = [{"run": "test -e a && touch deps-ready"}]
+    assert not bench.warm(setup=setup)
+    assert bench.started == []
+    outcome = bench.run(candidate(bench, "one", {"a": "a", ".gitignore": "deps*\n"}), "test -e deps-ready", setup=setup)
+    assert outcome == gate.GateOutcome(CheckResult.PASSED)
 
 
 def test_a_set_up_that_was_cut_off_runs_again(bench: Bench):

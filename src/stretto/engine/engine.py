@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import secrets
@@ -36,6 +37,7 @@ from stretto.engine.pump import Pump
 from stretto.engine.reconcile import Reconciler
 from stretto.engine.silence import Silence
 from stretto.engine.sockets import Sockets
+from stretto.engine.warmth import Warmth
 from stretto.git.repository import Repository
 from stretto.home import Home
 from stretto.interfaces import Agent, Checks, Clock, Git, Shims, Workspaces
@@ -96,6 +98,7 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self.reconciler = Reconciler(self.parts, self._pool, self._after_pass, self.disk.low)
         self._checkouts = aftermath.Watch(self.parts)
+        self._warmth = Warmth(self.parts, self._stopping.is_set)
         self.sockets = Sockets(self.parts)
         self._fifo = -1
         self._sweeps = 0
@@ -201,8 +204,11 @@ class Engine:
         with self.store.read() as db:
             rows = db.rows("SELECT DISTINCT repo, target FROM queue WHERE state IN ('waiting', 'testing', 'landing')")
             queues = {(str(row["repo"]), str(row["target"])) for row in rows} | set(aftermath.debtors(db))
+            cold = [] if self.disk.low() else self._warmth.cold(db)
         for repo, target in sorted(queues):
-            self._land(repo, target)
+            self._land(repo, target, functools.partial(self._land_entries, repo, target))
+        for run, uid in cold:
+            self._land(run.repo, run.target, functools.partial(self._warmth.warm, run, uid))
         for found in self._checkouts.changed():
             self._landing.submit(self._look, *found)
 
@@ -213,18 +219,22 @@ class Engine:
         except StrettoError as error:
             _log.info("the checkout %s: %s", root, error.message)
 
-    def _land(self, repo: str, target: str) -> None:
+    def _land(self, repo: str, target: str, work: Callable[[], None]) -> None:
+        """Let a thread work at a queue, unless one does: it looks at all that is there."""
         with self._lock:
             if (repo, target) in self._landers or self._stopping.is_set():
                 return
             self._landers.add((repo, target))
-        self._landing.submit(self._run_lander, repo, target)
+        self._landing.submit(self._work_at, repo, target, work)
 
-    def _run_lander(self, repo: str, target: str) -> None:
+    def _land_entries(self, repo: str, target: str) -> None:
+        Lander(self.parts, repo, target, self._stopping.is_set).work()
+
+    def _work_at(self, repo: str, target: str, work: Callable[[], None]) -> None:
         with self.store.read() as db:
             before = db.cursor
         try:
-            Lander(self.parts, repo, target, self._stopping.is_set).work()
+            work()
         except StrettoError as error:
             _log.warning("landing on %s: %s", target, error.message)
         except Exception:  # one failure is logged and must not end the loop for all others

@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
-from stretto.checks.run import environment_key
 from stretto.core import approval as approvals
 from stretto.core import names
 from stretto.core.errors import Conflict, StrettoError
@@ -22,7 +20,6 @@ from stretto.core.landing import Act, Step, World, step, withdrawn
 from stretto.core.model import (
     Check,
     CheckResult,
-    CheckSpec,
     Entry,
     Item,
     ItemKind,
@@ -32,12 +29,12 @@ from stretto.core.model import (
 )
 from stretto.engine import aftermath, environment
 from stretto.engine.acts.rows import close_items, open_item, short_id
-from stretto.engine.acts.work import record_check
+from stretto.engine.aside import Aside
+from stretto.engine.gate_records import GateRecords
 from stretto.engine.parts import Parts
 from stretto.failpoints import failpoint
 from stretto.files import is_full, lock
-from stretto.interfaces import CheckOutcome
-from stretto.landing import candidate, checkout, gate, verify
+from stretto.landing import checkout, gate, verify
 from stretto.landing.target import LocalTarget
 from stretto.store.facts import check_specs, load
 from stretto.store.sqlite import Writer
@@ -54,6 +51,7 @@ class Lander:
         self._repo = repo
         self._target = target
         self._stopping = stopping
+        self._aside = Aside()
 
     def work(self) -> None:
         """Do one thing after the other until nothing is left to do now."""
@@ -61,11 +59,14 @@ class Lander:
         if root is None:
             return
         common = self._parts.repositories.git(root).common
-        with lock(common / "stretto-landing.lock", wait=5.0):
-            aftermath.pay(self._parts, self._repo, self._target, self._freeze)
+        with lock(common / "stretto-landing.lock", wait=5.0), self._aside:
+            self._pay()
             for _ in range(MOST_STEPS):
                 if self._stopping() or not self._once():
                     return
+
+    def _pay(self) -> None:
+        aftermath.pay(self._parts, self._repo, self._target, self._freeze)
 
     def _root(self) -> str | None:
         """The main checkout, if there is anything to do here."""
@@ -99,13 +100,12 @@ class Lander:
         if self._target_gone(target, entries):
             return True
         world = self._world(target, entries, facts)
-        decided = step(
-            entries,
-            world,
-            {uid: f.task.priority for uid, f in facts.items()},
-            {uid: [n.uid for n in f.needs] for uid, f in facts.items()},
-        )
-        return self._do(decided, target, facts)
+        return self._do(self._decide(entries, world, facts), target, facts)
+
+    @staticmethod
+    def _decide(entries: list[Entry], world: World, facts: dict[str, Facts]) -> Step:
+        priorities = {uid: f.task.priority for uid, f in facts.items()}
+        return step(entries, world, priorities, {uid: [n.uid for n in f.needs] for uid, f in facts.items()})
 
     def _target_gone(self, target: LocalTarget, entries: list[Entry]) -> bool:
         """Whether the branch was deleted: then each task asks. One that is being landed waits for it to be back."""
@@ -133,10 +133,12 @@ class Lander:
             )
             if why is not None:
                 gone[entry.id] = why
-        candidates = [e.candidate for e in entries if e.candidate is not None]
+        tip = target.tip()
+        # a candidate on top of the tip is not in its history
+        asked = [e.candidate for e in entries if e.candidate is not None and e.old != tip]
         return World(
-            tip=target.tip(),
-            contained=frozenset(c for c in candidates if target.contains(c)),
+            tip=tip,
+            contained=frozenset(c for c in asked if target.contains(c)),
             gates=self._gates([e.tree for e in entries if e.tree is not None], facts),
             withdrawn=gone,
             frozen=self._frozen(),
@@ -245,7 +247,7 @@ class Lander:
         for entry in decided.entries:
             task = facts[entry.task].task
             git = self._parts.repositories.git(facts[entry.task].run.root)
-            made = candidate.build(git, tip, entry, task)
+            made = self._aside.candidate(git, tip, entry, task)
             if made.conflicts:
                 with self._parts.store.write() as tx:
                     tx.update(Entry, entry.id, old=tip)
@@ -288,7 +290,8 @@ class Lander:
         entry = decided.entries[-1]
         f = facts[entry.task]
         specs = [s for e in decided.entries for s in check_specs(f.run.config, facts[e.task].task)]
-        records = _GateRecords(self._parts, entry)
+        records = GateRecords(self._parts, entry)
+        self._aside.look_ahead(self._parts.repositories.git(f.run.root), entry, self._next(entry, facts))
         outcome = gate.run(
             self._parts.repositories.of(f.run).workspaces,
             self._parts.checks,
@@ -308,6 +311,13 @@ class Lander:
                 tx.update(Entry, entry.id, output=str(outcome.failed))
         failpoint("daemon.landing.gated")
 
+    def _next(self, tested: Entry, facts: dict[str, Facts]) -> tuple[Entry, Task] | None:
+        """The entry that will be merged next if the one at the gate lands."""
+        waiting = [f.entry for f in facts.values() if f.entry is not None and f.entry.state is QueueState.WAITING]
+        decided = self._decide(waiting, World(tip=str(tested.candidate)), facts)
+        entry = decided.entries[0] if decided.act is Act.MERGE else None
+        return None if entry is None else (entry, facts[entry.task].task)
+
     def _left(self, entry: Entry) -> bool:
         with self._parts.store.read() as db:
             return bool(db.value("SELECT state NOT IN ('testing', 'landing') FROM queue WHERE id = ?", entry.id))
@@ -324,7 +334,10 @@ class Lander:
             )
 
     def _swap(self, decided: Step, target: LocalTarget, facts: dict[str, Facts]) -> None:
-        """The one place where the target moves."""
+        """The one place where the target moves. What the landing before owes is over first: it may freeze the queue."""
+        self._aside.wait()
+        if self._frozen() is not None:
+            return
         first, last = decided.entries[0], decided.entries[-1]
         f = facts[last.task]
         git = self._parts.repositories.git(f.run.root)
@@ -354,7 +367,7 @@ class Lander:
             with self._parts.store.write() as tx:
                 self._write_landing(tx, f, entry)
                 aftermath.owe(tx, entry, f.run)
-        aftermath.pay(self._parts, self._repo, self._target, self._freeze)
+        self._aside.pay(self._pay)
 
     def _write_landing(self, tx: Writer, f: Facts, entry: Entry) -> None:
         landed = {
@@ -419,36 +432,3 @@ class Lander:
                     opened_at=tx.now,
                 ),
             )
-
-
-class _GateRecords:
-    """Writes the executions of one gate as they begin and end."""
-
-    def __init__(self, parts: Parts, entry: Entry) -> None:
-        self._parts = parts
-        self._entry = entry
-        self._numbers: dict[str, int] = {}
-
-    def started(self, name: str, command: str, env: dict[str, str], output: Path) -> None:
-        """A check begins."""
-        entry = self._entry
-        with self._parts.store.write() as tx:
-            self._numbers[name] = tx.insert(
-                Check(
-                    task=entry.task,
-                    name=name,
-                    purpose="gate",
-                    command=command,
-                    tree=str(entry.tree),
-                    environment=environment_key(env),
-                    result=None,
-                    started_at=tx.now,
-                    head=entry.candidate,
-                    output=str(output),
-                )
-            )
-            tx.event("check.started", task=entry.task, name=name, tree=entry.tree, purpose="gate")
-
-    def finished(self, spec: CheckSpec, outcome: CheckOutcome) -> None:
-        """A check ended."""
-        record_check(self._parts, self._entry.task, self._numbers[spec.name], spec, outcome, "gate")

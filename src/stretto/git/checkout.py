@@ -33,6 +33,13 @@ def checkout_changes(context: Context) -> tuple[str, ...]:
     return survey.worktree_state(context, context.root).changed
 
 
+def checkout_staged(context: Context, commit: str) -> tuple[str, ...]:
+    """Paths in which the index of the main checkout differs from a commit; its files are not looked at."""
+    worktree = Worktree(context.root, context.common)
+    with shadow.shadow(context, worktree) as place:
+        return survey.staged_paths(worktree, place, run.oid(commit))
+
+
 def fast_forward_checkout(context: Context, branch: str, old: str, new: str) -> None:
     """Bring files and index of the main checkout from `old` to `new`, where its branch is already. Safe to repeat.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 from stretto.git import run
 from stretto.git.context import Context
 
 _LIMIT = 1 << 28
+#: bytes of a difference that is kept: that of two trees never changes
+_SHORT = 2048
 
 
 def diff(context: Context, base: str, head: str, *, stat: bool = False, color: bool = False) -> str:
@@ -25,13 +28,24 @@ def changed_paths(context: Context, a: str, b: str) -> dict[str, tuple[str, str]
 
     That is `MODE:OID` (so a changed mode counts), or "" where the path does not exist. No renames.
     """
-    words = ("-r", "--no-renames", "-z", "--raw", "--no-abbrev", "--ignore-submodules=none")
-    parts = run.fields(context.git("diff-tree", *words, run.oid(a), run.oid(b), limit=_LIMIT).stdout)
+    parts = run.fields(_raw(context, run.oid(a), run.oid(b)))
     found: dict[str, tuple[str, str]] = {}
     for entry, path in zip(parts[::2], parts[1::2], strict=True):
         old_mode, new_mode, old, new, _ = entry[1:].split(" ")
         found[path] = (_what(old_mode, old), _what(new_mode, new))
     return found
+
+
+def _raw(context: Context, a: str, b: str) -> bytes:
+    """What git says of two trees, which never changes: a short answer is kept."""
+    known = context.facts.get(("diff", a, b))
+    if known is not None:
+        return os.fsencode(known)
+    words = ("-r", "--no-renames", "-z", "--raw", "--no-abbrev", "--ignore-submodules=none")
+    said = context.git("diff-tree", *words, a, b, limit=_LIMIT).stdout
+    if len(said) <= _SHORT:
+        context.settled(("diff", a, b), lambda: os.fsdecode(said))
+    return said
 
 
 def _what(mode: str, oid: str) -> str:

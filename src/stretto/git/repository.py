@@ -159,6 +159,10 @@ class Repository:
         """All registered worktrees, the main one first, with the branch that each has out (None: detached)."""
         return worktree.worktrees(self.context)
 
+    def holder(self, branch: str) -> Path | None:
+        """The worktree, main or linked, that has this branch out; the main one first."""
+        return worktree.holder(self.context, branch)
+
     def add_worktree(self, path: Path, branch: str | None, commit: str, reason: str) -> None:
         """Make a locked worktree; an existing branch is used as it is. Safe to repeat."""
         worktree.add_worktree(self.context, path, branch, commit, reason)
@@ -216,6 +220,10 @@ class Repository:
     def checkout_changes(self) -> tuple[str, ...]:
         """Paths of the main checkout that are changed, staged or untracked."""
         return checkout.checkout_changes(self.context)
+
+    def checkout_staged(self, commit: str) -> tuple[str, ...]:
+        """Paths in which the index of the main checkout differs from a commit."""
+        return checkout.checkout_staged(self.context, commit)
 
     def fast_forward_checkout(self, branch: str, old: str, new: str) -> None:
         """Bring a clean main checkout from `old` to `new`, where its branch is already. Safe to repeat."""

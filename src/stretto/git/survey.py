@@ -263,17 +263,17 @@ def worktree_state(context: Context, path: Path) -> WorktreeState:
     worktree = find_worktree(context, path)
     with shadow(context, worktree) as place:
         found = look(context, worktree, place)
-        staged = _staged(worktree, place, found) if path == context.root else ()
+        staged = staged_paths(worktree, place, found.head) if path == context.root and found.head else ()
     changed = tuple(dict.fromkeys((*found.changed, *found.odd, *staged)))
     return WorktreeState(found.head, found.branch, changed, operation(worktree), found.nested)
 
 
-def _staged(worktree: Worktree, place: run.Place, found: Look) -> tuple[str, ...]:
-    """Paths whose staged content differs from HEAD: a commit there would change them."""
+def staged_paths(worktree: Worktree, place: run.Place, commit: str) -> tuple[str, ...]:
+    """Paths whose staged content differs from a commit; if that is HEAD, a commit there would change them."""
     theirs = replace(place, index=borrow_index(worktree, place))
-    if theirs.index is None or found.head is None:
+    if theirs.index is None:
         return ()
-    words = ("diff-index", "--cached", "--name-only", "--no-renames", "-z", "--ignore-submodules=none", found.head)
+    words = ("diff-index", "--cached", "--name-only", "--no-renames", "-z", "--ignore-submodules=none", commit)
     return tuple(run.fields(run.run(theirs, *words, timeout=run.LONG).stdout))
 
 

@@ -40,6 +40,17 @@ def worktrees(context: Context) -> dict[Path, str | None]:
     return found
 
 
+def holder(context: Context, branch: str) -> Path | None:
+    """The worktree, main or linked, that has this branch out; the main one first."""
+    try:
+        if (context.common / "HEAD").read_bytes() == b"ref: refs/heads/%b\n" % os.fsencode(branch):
+            return context.root
+    except OSError:
+        pass  # git says what is wrong with it
+    found = [path for path, name in worktrees(context).items() if name == branch]
+    return next((path for path in found if path == context.root), found[0] if found else None)
+
+
 def _list(context: Context) -> Completed:
     """`git worktree list` gives up when a registration goes while it reads: then it is asked again."""
     for _ in range(20):

@@ -43,8 +43,7 @@ class Checkout:
 
 def holder(git: Git, branch: str) -> Path | None:
     """The worktree, main or linked, that has this branch out; the main one first."""
-    found = [path for path, name in git.worktrees().items() if name == branch]
-    return next((path for path in found if path == git.root), found[0] if found else None)
+    return git.holder(branch)
 
 
 def look(git: Git, branch: str) -> Checkout | None:
@@ -155,8 +154,13 @@ def would_revert(git: Git, branch: str) -> str | None:
 
 
 def _in_step(git: Git, path: Path, shows: str, tip: str) -> bool:
-    """Whether the checkout shows the tip by now: a stale one differs from HEAD in every path that moved since."""
+    """Whether the checkout shows the tip by now: a stale one differs from HEAD in every path that moved since.
+
+    Its index alone says so of one that nobody has touched, at a fraction of the cost of a look at all files.
+    """
     moved = git.changed_paths(shows, tip)
+    if path == git.root and not moved.keys().isdisjoint(git.checkout_staged(tip)):
+        return False
     changed = git.checkout_changes() if path == git.root else git.worktree_state(path).changed
     return not moved.keys() & set(changed)
 

@@ -5,6 +5,7 @@ Specification.
   (dependencies, build output) stays. HEAD is the candidate, and the tree is clean before any check starts.
 - The set-up runs in a fresh bay, when its commands change, and when a file that names dependencies differs from the
   candidate that it last ran for. That it is complete is recorded in the bay, so a crash in the middle repeats it.
+- `warm` does the same for the tip of the target, before there is a candidate: it is a saving of time and nothing else.
 - A gate that could not run is an error of all its checks, never a failure of the work. But a set-up that fails just
   after the entry changed what names dependencies is a red gate: the entry broke it.
 - Only `started` and `finished` record anything, for each check; the caller decides from its records. What was
@@ -101,6 +102,30 @@ def run(
     return gate.test(space, jobs)
 
 
+def warm(
+    workspaces: Workspaces,
+    checks: Checks,
+    config: Mapping[str, Any],
+    *,
+    commit: str,
+    env: Mapping[str, str],
+    output: Callable[[str], Path],
+    stop: Callable[[], bool],
+) -> bool:
+    """Make the gate's bay and run its set-up on `commit` while nothing waits for it; whether both are complete.
+
+    A set-up that does not pass is no verdict: the gate runs it again, and says so of the entry that it tests. Raises
+    StrettoError as `Workspaces.ensure` does.
+    """
+    gate = _Gate(workspaces, checks, commit, (), output, _unrecorded, _unrecorded, stop)
+    space = workspaces.ensure(OWNER, "gate", commit, None, env)
+    return gate.set_up(space, _setup_specs(config)) is None
+
+
+def _unrecorded(*_: object) -> None:
+    """There is no check to be recorded."""
+
+
 def _setup_specs(config: Mapping[str, Any]) -> list[CheckSpec]:
     raw = enumerate(config.get("setup") or (), 1)
     return [CheckSpec(f"setup-{n}", str(each["run"]), float(each.get("timeout", 1800.0))) for n, each in raw]
@@ -143,6 +168,8 @@ class _Gate:
 
     def set_up(self, space: Workspace, commands: Sequence[CheckSpec]) -> GateOutcome | None:
         """Run the set-up if it is due. None: it is complete."""
+        if not commands:
+            return None  # what an earlier set-up noted stands: it says what the bay still holds
         key = _setup_key(commands)
         done, _, at = (space.ready or "").partition("@")
         moved = at != self._commit and self._moved(at)

@@ -4,6 +4,7 @@ Specification.
 - A bay's number is taken under one lock in the git common dir, shared by all homes; the worktree itself is made outside
   of it, under a lock of that bay, so that many are made at once. Whatever has a bay's name and is not ours is left
   alone: the next number is taken.
+- Trees are written as many at once as there are cores: the first are ready early, and the last no later.
 - `ensure` is idempotent: the bay of an owner is found by its marker. A bay in `making` is completed, or, when that
   fails, undone (no half-made tree, no branch, no marker), and only then is the failure reported.
 - Numbers of removed bays that may be brought back are not given out again while there are few.
@@ -20,6 +21,7 @@ import errno
 import hashlib
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -49,6 +51,8 @@ _GENEROUS = 64
 _MARGIN = 32 << 20
 #: with fewer free bytes than this a failure is put down to the disk
 _FULL = 256 << 10
+#: whoever writes a tree holds one of these
+_WRITING = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
 _FREE_SPACE = "free some space (stretto purge lists what stretto keeps), then: stretto retry TASK"
 
 
@@ -139,9 +143,10 @@ class Bays:
 
     def difference(self, a: str, b: str) -> tuple[str, ...] | None:
         """Paths in which two commits differ, sorted; None if one of them is not known (any more)."""
-        if self._git.resolve(a) is None or self._git.resolve(b) is None:
+        try:
+            return tuple(sorted(self._git.changed_paths(a, b)))
+        except GitFailed:
             return None
-        return tuple(sorted(self._git.changed_paths(a, b)))
 
     def _find(self, owner: str, purpose: str) -> Bay | None:
         wanted = (self._home, owner, purpose)
@@ -184,20 +189,9 @@ class Bays:
     # ------------------------------------------------------------ make
 
     def _make(self, bay: Bay, start: str, env: Mapping[str, str], fresh: bool) -> tuple[Bay, dict[str, str]]:
-        path = self.folder.bay(bay.number)
         try:
-            self._need_space(bay)
-            if fresh:
-                self._clear(bay)
-            else:
-                self._teardown.keep_lost(bay)
-                # from here on the tree is unproven again: a crash must not let it pass for a whole one
-                bay = self._bays.put(_name(bay.number), replace(bay, state=journal.MAKING, branch_made=False))
-                self._git.forget_worktree(path)
-            self._git.add_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
-            admin = registration.name_of(self.folder.common, path, path.name)
-            wanted = bootstrap.patterns(self._git, start, self._settings.copy)
-            bootstrap.copy_ignored(self._git, self._git.root, path, wanted)
+            with _WRITING:
+                bay, admin = self._write(bay, start, fresh)
             bay = replace(bay, admin=admin, link=self._link(bay), ready=None)
             bay, values = self._take_layers(bay, start, env)
             made = self._bays.put(_name(bay.number), replace(bay, state=journal.MADE))
@@ -208,6 +202,23 @@ class Bays:
             raise self._explained(error, bay, full) from error
         failpoint("daemon.workspace.made")
         return made, values
+
+    def _write(self, bay: Bay, start: str, fresh: bool) -> tuple[Bay, str | None]:
+        """The worktree with what is copied into it; and the name of its registration."""
+        path = self.folder.bay(bay.number)
+        self._need_space(bay)
+        if fresh:
+            self._clear(bay)
+        else:
+            self._teardown.keep_lost(bay)
+            # from here on the tree is unproven again: a crash must not let it pass for a whole one
+            bay = self._bays.put(_name(bay.number), replace(bay, state=journal.MAKING, branch_made=False))
+            self._git.forget_worktree(path)
+        self._git.add_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
+        admin = registration.name_of(self.folder.common, path, path.name)
+        wanted = bootstrap.patterns(self._git, start, self._settings.copy)
+        bootstrap.copy_ignored(self._git, self._git.root, path, wanted)
+        return bay, admin
 
     def _take_layers(self, bay: Bay, start: str, env: Mapping[str, str]) -> tuple[Bay, dict[str, str]]:
         """Take the layers of this bay; what is recorded of them stands in the bay that is returned."""
