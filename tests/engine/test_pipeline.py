@@ -113,6 +113,22 @@ def test_a_paused_run_starts_nothing_until_it_is_resumed(spine: Spine):
     assert spine.wait_over() == {"one": "landed", "two": "landed"}
 
 
+def test_the_time_of_a_pause_counts_from_the_pause(spine: Spine, clock: FakeClock):
+    run = spine.run(plan(task("one"), task("two")), makes("one", "two", first=[{"sleep": 0.5}]), open=1)["run"]
+    spine.wait(lambda: spine.events("message.delivered"))
+    clock.advance(11 * 60)
+    paused_at = clock.now()
+    spine.call("pause", task=f"{run}/one")
+    spine.wait(lambda: spine.state("one")[1] == "paused")
+    with spine.engine.store.read() as db:
+        assert db.value("SELECT since FROM views WHERE uid = ?", f"{run}/one") >= paused_at
+    assert started(spine) == ["one"]
+    clock.advance(11 * 60)
+    spine.wait(lambda: started(spine) == ["one", "two"])
+    spine.call("resume", task=f"{run}/one")
+    assert spine.wait_over() == {"one": "landed", "two": "landed"}
+
+
 def test_a_task_that_waits_for_long_frees_its_place_and_comes_back(spine: Spine, clock: FakeClock):
     spine.run(plan(task("one"), task("two"), checks="[]"), makes("one", "two"), open=1, approve="human")
     first = spine.wait_item("review")

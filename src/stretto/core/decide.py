@@ -43,6 +43,9 @@ from stretto.core.model import (
 )
 from stretto.core.quick import dataclass
 
+#: the reason of a task that stands still because it is paused
+PAUSED = "paused"
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -126,7 +129,7 @@ def not_admitted(f: Facts, limits: Limits) -> Decision | None:
     if open_needs:
         return Decision(None, State.BLOCKED, f"needs {_names([n.id for n in open_needs])}", cause="needs")
     if f.task.paused or f.run.paused:
-        return Decision(None, State.READY, "paused", cause="paused")
+        return Decision(None, State.READY, PAUSED, cause="paused")
     return Decision(None, State.READY, "waits for a free place", Admit(), "ready")
 
 
@@ -182,7 +185,7 @@ def prepare(f: Facts, limits: Limits) -> Decision | None:
     t = f.task
     if t.workspace is None:
         if _held(f):
-            return Decision(Stage.PREPARE, State.ACTIVE, "paused", cause="paused")
+            return Decision(Stage.PREPARE, State.ACTIVE, PAUSED, cause="paused")
         return Decision(Stage.PREPARE, State.ACTIVE, "makes its workspace", Prepare(), "prepare")
     if f.observed.worktree is False and not f.turn_running and not f.queued:
         key = f"worktree:{len([i for i in f.items if i.key.startswith('worktree:')])}"
@@ -199,7 +202,7 @@ def first_turn(f: Facts, limits: Limits) -> Decision | None:
     if f.turn is not None:
         return None
     if _held(f):
-        return Decision(Stage.IMPLEMENT, State.ACTIVE, "paused", cause="paused")
+        return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused")
     return Decision(Stage.IMPLEMENT, State.ACTIVE, "is about to start", Compose(Origin.START), "start")
 
 
@@ -213,7 +216,7 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
         return _ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, f"undelivered:{turn.n}", text, n=turn.n)
     if turn.state is Delivery.QUEUED:
         if _held(f):
-            return Decision(Stage.IMPLEMENT, State.ACTIVE, "paused", cause="paused")
+            return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused")
         if f.handshake and not _shim_dead(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session starts", cause="deliver")
         return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
@@ -274,7 +277,7 @@ def checks(f: Facts, limits: Limits) -> Decision | None:
     missing = tuple(spec.name for spec, row in found if row is None or row.result is None)
     if missing:
         if _held(f):
-            return Decision(Stage.CHECK, State.ACTIVE, "paused", cause="paused")
+            return Decision(Stage.CHECK, State.ACTIVE, PAUSED, cause="paused")
         return Decision(Stage.CHECK, State.ACTIVE, f"runs {_names(missing)}", RunChecks(names=missing), "checking")
     errors = [(s, r) for s, r in found if r is not None and r.result is CheckResult.ERROR]
     if errors:
@@ -315,7 +318,7 @@ def landing(f: Facts, limits: Limits) -> Decision | None:
         return Decision(Stage.LAND, State.QUEUED, "its earlier state leaves the landing queue", cause="leaving")
     if e is None or (e.state is QueueState.EJECTED and e.settled) or e.head != f.task.head:
         if _held(f):
-            return Decision(Stage.LAND, State.ACTIVE, "paused", cause="paused")
+            return Decision(Stage.LAND, State.ACTIVE, PAUSED, cause="paused")
         return Decision(Stage.LAND, State.QUEUED, "enters the landing queue", Enqueue(), "enqueue")
     if e.state is not QueueState.EJECTED:
         return Decision(Stage.LAND, State.QUEUED, e.reason or f"{e.state.value} in the landing queue", cause="queued")

@@ -23,7 +23,7 @@ from typing import Any
 from stretto import files
 from stretto.core.actions import NOTHING, Action, Admit, Compose, Deliver, Nothing, Prepare
 from stretto.core.admission import Candidate, admit
-from stretto.core.decide import Decision, decide
+from stretto.core.decide import PAUSED, Decision, decide
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts, Limits, Observed, limits_of
 from stretto.core.model import Run, Session, State, Task
@@ -247,7 +247,7 @@ class Reconciler:
                 self._views[uid] = view
                 if old and tuple(old[0]) == view:
                     continue
-                same = bool(old) and old[0]["state"] == view[1] and old[0]["stage"] == view[0]
+                same = bool(old) and _standing(tuple(old[0])) == _standing(view)
                 tx.execute(
                     "INSERT INTO views (uid, stage, state, reason, since) VALUES (?, ?, ?, ?, ?) ON CONFLICT (uid)"
                     " DO UPDATE SET stage = excluded.stage, state = excluded.state, reason = excluded.reason,"
@@ -374,7 +374,7 @@ class Reconciler:
                 priority=r["priority"],
                 order=(r["created_at"], r["position"]),
                 since=r["since"],
-                paused=r["reason"] == "paused",
+                paused=r["reason"] == PAUSED,
             )
             for r in rows
         ]
@@ -390,6 +390,12 @@ class Reconciler:
 
 def _view(d: Decision) -> tuple[str | None, str, str]:
     return (d.stage.value if d.stage else None, d.state.value, d.reason)
+
+
+def _standing(view: tuple[str | None, str, str]) -> tuple[str | None, str, bool]:
+    """What must change for a task's time in its state to begin anew; a pause counts for itself."""
+    stage, state, reason = view
+    return (stage, state, reason == PAUSED)
 
 
 def _exists(path: str | None) -> bool | None:
