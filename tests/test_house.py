@@ -271,6 +271,7 @@ EXEMPT = {
     "shim/host_streams.py:_prune": "the same",
     "shim/host_session.py:note_problem": "says again what every look at in.jsonl says",
     "shim/host_session.py:abandon": "the shim is failing already; the folder's lock tells its death",
+    "agents/looks.py:version_of": "asks a program for its version, which changes nothing",
     "demo/": "runs public commands",
     "testing/": "belongs to agents",
 }

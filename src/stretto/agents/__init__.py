@@ -1,7 +1,8 @@
 """One file per kind of coding agent: how it is launched, spoken with and understood.
 
-`find("claude")` gives the adapter of a type. The table is read lazily, so that a face which only names agents imports
-none; entry points (group `stretto.agents`) are looked up for names that are not in the table, and only then.
+`find("claude")` gives the adapter of a type, `declared("claude")` what it says of itself. The table is read lazily, so
+that a face which only names agents imports none; entry points (group `stretto.agents`) are looked up for names that are
+not in the table, and only then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from stretto.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from stretto.agents.declaration import Declaration
     from stretto.interfaces import Agent
 
 #: type -> "module:class"
@@ -30,6 +32,27 @@ def types() -> tuple[str, ...]:
 
 
 @cache
+def provided() -> tuple[str, ...]:
+    """The types that other installed packages provide, sorted; one of our own names is never theirs."""
+    from importlib.metadata import entry_points
+
+    return tuple(sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)} - set(ADAPTERS)))
+
+
+@cache
+def ready() -> tuple[str, ...]:
+    """The types that can be named without being configured: those whose program is known."""
+    return tuple(type for type in (*types(), *provided()) if declared(type).program is not None)
+
+
+@cache
+def models() -> dict[str, dict[str, str]]:
+    """The models of each type by tier, of those that know any."""
+    found = {type: dict(declared(type).models) for type in (*types(), *provided())}
+    return {type: of_type for type, of_type in found.items() if of_type}
+
+
+@cache
 def find(type: str) -> Agent:
     """The adapter for a type of agent. Raises UsageError (`unknown_agent`) for a type that nobody provides."""
     if type in ADAPTERS:
@@ -38,13 +61,21 @@ def find(type: str) -> Agent:
     return _from_entry_point(type)
 
 
+def declared(type: str) -> Declaration:
+    """What a type of agent says of itself; one that says nothing can do nothing. Raises as `find` does."""
+    from stretto.agents.declaration import Declaration
+
+    said = getattr(find(type), "declaration", None)
+    return said if isinstance(said, Declaration) else Declaration(type, "an agent of another package")
+
+
 def _from_entry_point(type: str) -> Agent:
     from importlib.metadata import entry_points
 
     for entry in entry_points(group=ENTRY_POINTS, name=type):
         return cast("Agent", entry.load()())
     raise UsageError(
-        f"there is no type of agent called {type!r}; there are {', '.join(types())}",
+        f"there is no type of agent called {type!r}; there are {', '.join((*types(), *provided()))}",
         code="unknown_agent",
         object=type,
         hint="set `type` in [agents.NAME] of stretto.toml, or install the package that provides it",

@@ -18,6 +18,7 @@ from typing import Any
 
 from stretto.agents.claude_asks import control_answer
 from stretto.agents.claude_stream import INITIALIZE, parse_line
+from stretto.agents.declaration import Declaration
 from stretto.agents.permissions import parse_permissions
 from stretto.agents.programs import why_not_startable
 from stretto.agents.turns import environment
@@ -39,6 +40,28 @@ class ClaudeAgent:
 
     type = "claude"
     conversational = True
+    declaration = Declaration(
+        type="claude",
+        about="Claude Code, in stream mode",
+        program="claude",
+        tested=("2.1.329",),
+        can=frozenset({"stream", "questions", "permissions", "resume", "usage", "mcp", "model"}),
+        variables={
+            "ANTHROPIC_API_KEY": True,
+            "ANTHROPIC_AUTH_TOKEN": True,
+            "CLAUDE_CODE_OAUTH_TOKEN": True,
+            "ANTHROPIC_BASE_URL": False,
+            "CLAUDE_CONFIG_DIR": False,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": False,
+            "CLAUDE_CODE_MAX_RETRIES": False,
+            "DISABLE_TELEMETRY": False,
+            "DISABLE_ERROR_REPORTING": False,
+        },
+        keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+        logins=("$CLAUDE_CONFIG_DIR/.credentials.json", "~/.claude/.credentials.json"),
+        models={"strong": "opus", "fast": "sonnet", "cheap": "haiku"},
+        install="npm install -g @anthropic-ai/claude-code",
+    )
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
         """None if the program can be started with these permissions, else why not."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stretto.agents.declaration import Declaration
 from stretto.agents.programs import why_not_startable
 from stretto.agents.turns import TurnsAgent, launch_turns
 from stretto.core.errors import UsageError
@@ -19,6 +20,11 @@ class CommandAgent(TurnsAgent):
     """`type = "command"`, `command = ["python3", "agent.py"]`."""
 
     type = "command"
+    declaration = Declaration(
+        type="command",
+        about="any program, once for each turn",
+        can=frozenset({"questions", "usage"}),
+    )
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
         """None if the program can be started, else why not."""

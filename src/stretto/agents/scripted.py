@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from stretto.agents.declaration import Declaration
 from stretto.agents.turns import TurnsAgent, launch_turns
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec
@@ -23,6 +24,11 @@ class ScriptedAgent(TurnsAgent):
     """Plays the turns of a TOML or JSON file."""
 
     type = "scripted"
+    declaration = Declaration(
+        type="scripted",
+        about="plays a file, for rehearsals and tests",
+        can=frozenset({"questions", "usage"}),
+    )
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
         """None if the script can be read and makes sense, else all its mistakes with their places."""

@@ -205,20 +205,38 @@ def _programs(config: Config, root: Path) -> Iterator[Finding]:
     from stretto import agents
     from stretto.config import resolve
     from stretto.core.plan import Plan
-    from stretto.core.who import agent_spec
 
-    frozen = resolve(config, Plan())
-    spec = agent_spec(frozen, "implementer", frozen["agent"])
-    reason = agents.find(spec.type).probe(spec, {**os.environ, "STRETTO_ROOT": str(root)})
-    if reason is None:
-        yield Finding("agent", OK, f"{spec.name} can be started")
-    else:
-        yield Finding("agent", WARNING, reason, "or choose another: stretto run --agent NAME")
+    frozen = resolve(config, Plan(), ready=agents.ready(), models=agents.models())
+    yield from _agents(frozen, {**os.environ, "STRETTO_ROOT": str(root)})
     told = [(f"check {check['name']}", check["run"]) for check in frozen["checks"]]
     for name, command in [*told, *(("setup", command["run"]) for command in frozen["setup"])]:
         if missing := _missing(command, root):
             text = f"`{command}` needs {missing}, which is not there"
             yield Finding(name, WARNING, text, "install it, or change the command in stretto.toml")
+
+
+def _agents(frozen: dict[str, Any], env: dict[str, str]) -> Iterator[Finding]:
+    """Every agent that a role names first: can it be started, was its version tested, is there a sign of a login."""
+    from stretto import agents
+    from stretto.agents.looks import look
+    from stretto.core.who import agent_spec
+
+    roles: dict[str, list[str]] = {}
+    for role, part in frozen["roles"].items():
+        roles.setdefault(part["agent"], []).append(role)
+    for name in roles:
+        spec = agent_spec(frozen, roles[name][0], name)
+        sight, said = look(spec, env), agents.declared(spec.type)
+        if sight.missing is not None:
+            hint = f"{said.install}; or choose another" if said.install else "or choose another"
+            yield Finding("agent", WARNING, sight.missing, f"{hint}: stretto run --agent NAME (see stretto agents)")
+            continue
+        yield Finding("agent", OK, f"{name} can be started")
+        if sight.tested is False:
+            text = f"{name} is version {sight.version}; tested with {', '.join(said.tested)}"
+            yield Finding("agent", WARNING, text, "it should work; if it does not, install a tested one")
+        if sight.login is False:
+            yield Finding("agent", WARNING, f"{name} shows no sign of a login: {sight.evidence}", f"log in: {name}")
 
 
 def _missing(command: str, root: Path) -> str | None:

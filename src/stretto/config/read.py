@@ -12,10 +12,13 @@ from stretto.config import values as v
 from stretto.config.values import Mistake, Notes
 from stretto.core import names
 from stretto.core.errors import UsageError
+from stretto.core.finding import closest
 from stretto.core.model import CheckSpec
 from stretto.core.plan import APPROVALS, MODES, SANDBOXES
+from stretto.core.who import TIERS
 
 SCHEMA = 1
+#: the types of agents that come with stretto; other packages may provide more
 AGENT_TYPES = ("claude", "command", "scripted")
 PROVIDERS = ("sqlite", "postgres-database", "postgres-schema", "postgres-cluster", "memory", "command")
 STAGES = ("plan", "implement", "check", "review", "approve", "land")
@@ -64,6 +67,15 @@ def _ports(value: Any, place: str, notes: Notes) -> Any:
     return read
 
 
+def _type(value: Any, place: str, notes: Notes) -> Any:
+    """A type of agent; what looks like a slip of the hand is one. Whether anybody provides it is seen later."""
+    if value in AGENT_TYPES:
+        return value
+    if isinstance(value, str) and names.is_plain_name(value) and closest(value, AGENT_TYPES) is None:
+        return value
+    return v.choice(*AGENT_TYPES)(value, place, notes)
+
+
 _BRANCH = v.matching(names.is_branch, "a name that git accepts for a branch", "main")
 _FILE = v.matching(
     lambda value: bool(value.strip()) and not value.startswith(("/", "~")) and ".." not in value.split("/"),
@@ -73,13 +85,14 @@ _FILE = v.matching(
 _PREFIX = v.matching(names.is_prefix, "a prefix for branches (up to four plain names)", names.DEFAULT_PREFIX)
 _SERVER = v.table({"run": v.text, "port": v.text, "ready": v.text, "timeout": v.duration})
 _MODEL = {"model": v.text, "permissions": v.permissions}
-_ROLE = v.table({"agent": v.text, "mode": v.choice(*MODES), "fallback": v.texts, **_MODEL})
+_ROLE = v.table({"agent": v.text, "mode": v.choice(*MODES), "fallback": v.texts, "tier": v.choice(*TIERS), **_MODEL})
 _AGENT_KEYS: dict[str, v.Reader] = {
-    "type": v.choice(*AGENT_TYPES),
+    "type": _type,
     "command": v.texts,
     "args": v.texts,
     "env": v.variables,
     "mcp": v.named(lambda value, place, notes: value, "MCP server"),
+    "models": v.table(dict.fromkeys(TIERS, v.text)),
     **_MODEL,
 }
 

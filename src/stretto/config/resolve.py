@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from stretto.config.read import AGENT_TYPES, SCHEMA, Config
@@ -15,8 +16,8 @@ from stretto.core.plan import ROLES, Plan
 from stretto.core.plan_values import check_json
 
 DEFAULT_AGENT = "claude"
-#: agents that need no configuration
-BUILT_IN: dict[str, dict[str, Any]] = {"claude": {"type": "claude"}}
+#: agents that need no configuration unless the caller knows better
+READY = ("claude",)
 
 
 def agent_option(words: str) -> AgentSpec | str:
@@ -45,15 +46,18 @@ def resolve(
     mode: str | None = None,
     approve: str | None = None,
     open_limit: int | None = None,
+    ready: Sequence[str] = READY,
+    models: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The frozen configuration of a run, JSON all through. Words of the call win over the plan, the plan over the file.
 
     `agent` is "" unless call or plan name one for all roles. `checks` are the plan's, else the file's; a task's own
     stand in its row. `capture` maps variables of workspaces to the caller's variables that they are taken from, and
-    `secret_names` are those among them that are never stored. An agent that the person typed has `typed: true`.
+    `secret_names` are those among them that are never stored. An agent that the person typed has `typed: true`. `ready`
+    are the types of agents that can be named without being described, `models` the models of each type by tier.
     Raises UsageError if call, plan or a role name an agent that is not known.
     """
-    agents = _agents(config, agent)
+    agents = _agents(config, agent, ready, models)
     chosen = agent.name if isinstance(agent, AgentSpec) else agent or plan.agent or ""
     frozen: dict[str, Any] = {
         "schema": SCHEMA,
@@ -92,19 +96,21 @@ def resolve(
     return frozen
 
 
-def _agents(config: Config, agent: AgentSpec | str | None) -> dict[str, dict[str, Any]]:
-    """All agents by name; built-in ones, then those of the file, then the one that was typed."""
+def _agents(
+    config: Config, agent: AgentSpec | str | None, ready: Sequence[str], models: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """All agents by name; those that need no description, then those of the file, then the one that was typed."""
     result = {}
-    for name, given in {**BUILT_IN, **config.agents}.items():
-        type_ = given.get("type") or (name if name in AGENT_TYPES else "command")
-        result[name] = _agent(type_, {**BUILT_IN.get(name, {}), **given})
+    for name, given in {**{name: {} for name in ready}, **config.agents}.items():
+        type_ = given.get("type") or (name if name in (*AGENT_TYPES, *ready) else "command")
+        result[name] = _agent(type_, given, models.get(type_, {}))
     if isinstance(agent, AgentSpec):
         given = {"command": agent.command, "args": agent.args}
-        result[agent.name] = {**_agent(agent.type, given), "typed": True}
+        result[agent.name] = {**_agent(agent.type, given, {}), "typed": True}
     return result
 
 
-def _agent(type_: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _agent(type_: str, given: Mapping[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
     env = {key: value for key, value in given.get("env", {}).items() if isinstance(value, str)}
     return {
         "type": type_,
@@ -113,6 +119,7 @@ def _agent(type_: str, given: Mapping[str, Any]) -> dict[str, Any]:
         "env": env,
         "mcp": dict(given.get("mcp", {})),
         "model": given.get("model"),
+        "models": {**models, **given.get("models", {})},
         "permissions": given.get("permissions"),
     }
 
@@ -123,6 +130,7 @@ def _roles(config: Config, plan: Plan, chosen: str) -> dict[str, dict[str, Any]]
     default: dict[str, Any] = {
         "agent": chosen or DEFAULT_AGENT,
         "model": None,
+        "tier": None,
         "mode": None,
         "permissions": None,
         "fallback": [],

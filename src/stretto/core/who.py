@@ -8,20 +8,52 @@ from typing import Any
 from stretto.core.facts import Facts
 from stretto.core.model import AgentSpec
 
+#: how strong a model a role wants, and which roles want which; all others want the middle one
+TIERS = ("strong", "fast", "cheap")
+TIER_OF_ROLE = {
+    "driver": "strong",
+    "resolver": "strong",
+    "implementer": "fast",
+    "reviewer": "fast",
+    "researcher": "fast",
+    "tester": "cheap",
+    "summaries": "cheap",
+}
+#: the counter among a task's attempts that says how many of its agents would not do
+FALLBACK = "fallback"
 #: a policy under which an agent does everything without asking
 SKIP = "skip"
 
 
 def agent_of(f: Facts) -> AgentSpec:
-    """The agent of a task that has rows."""
-    return agent_spec(f.run.config, f.task.role, f.task.fields.get("agent") or f.run.agent, f.task.fields.get("model"))
+    """The agent of a task that has rows: the chosen one, or the one of its role's fallbacks that it came down to."""
+    t = f.task
+    chosen = t.fields.get("agent") or f.run.agent
+    return agent_spec(f.run.config, t.role, chosen, t.fields.get("model"), t.attempts.get(FALLBACK, 0))
 
 
-def agent_spec(config: Mapping[str, Any], role: str, agent: str | None, model: str | None = None) -> AgentSpec:
-    """The agent that was chosen, else the role's. Model and permissions of the role win over those of the agent."""
+def choices(config: Mapping[str, Any], role: str, agent: str | None) -> tuple[str, ...]:
+    """Names of the agents for a task: the one that was chosen, else the role's, then the role's fallbacks."""
     part: Mapping[str, Any] = config.get("roles", {}).get(role, {})
-    name = str(agent or part.get("agent"))
+    return tuple(dict.fromkeys([str(agent or part.get("agent")), *part.get("fallback", ())]))
+
+
+def agent_spec(
+    config: Mapping[str, Any], role: str, agent: str | None, model: str | None = None, fallen: int = 0
+) -> AgentSpec:
+    """The agent that was chosen, else the role's; `fallen`: how many of the choices would not do.
+
+    A model is a name of one vendor: what task and plan say holds for the first choice only, what the role says for the
+    role's own agent only. Then the agent's own counts, then that of the tier that the role wants. The role's policy
+    wins over the agent's, whoever does the task.
+    """
+    part: Mapping[str, Any] = config.get("roles", {}).get(role, {})
+    names = choices(config, role, agent)
+    name = names[min(fallen, len(names) - 1)]
     raw: Mapping[str, Any] = config.get("agents", {}).get(name, {"type": name})
+    said = (model or config.get("model")) if name == names[0] else None
+    of_role = part.get("model") if name == part.get("agent") else None
+    tier = part.get("tier") or TIER_OF_ROLE.get(role, TIERS[1])
     return AgentSpec(
         name=name,
         type=str(raw.get("type", name)),
@@ -29,7 +61,7 @@ def agent_spec(config: Mapping[str, Any], role: str, agent: str | None, model: s
         args=tuple(raw.get("args", ())),
         env=dict(raw.get("env", {})),
         mcp=dict(raw.get("mcp", {})),
-        model=model or config.get("model") or part.get("model") or raw.get("model"),
+        model=said or of_role or raw.get("model") or raw.get("models", {}).get(tier),
         permissions=str(part.get("permissions") or raw.get("permissions") or "ask"),
     )
 

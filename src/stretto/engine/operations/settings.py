@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stretto import config
+from stretto import agents, config
 from stretto.core import graph
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.finding import Finding
@@ -54,6 +54,8 @@ def resolve(git: Repository, args: Args, plan: Plan | None = None) -> Resolved:
         mode=args.get("mode"),
         approve=args.get("approve"),
         open_limit=int(args["open"]) if args.get("open") else None,
+        ready=agents.ready(),
+        models=agents.models(),
     )
     unbuilt.refuse(frozen, plan)
     return Resolved(plan, frozen, name, base.require_base(git, name), target, (*notes, *unbuilt.notices(frozen, plan)))

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stretto import trust
+from stretto import agents, trust
 from stretto.core import graph, names
 from stretto.core.errors import StrettoError, UsageError
-from stretto.core.model import Kind, Run, Task
+from stretto.core.model import AgentSpec, Kind, Run, Task
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors
 from stretto.core.who import agent_spec
@@ -30,20 +30,6 @@ from stretto.store.sqlite import Writer
 
 #: variables that every run captures from its caller (DECISIONS 3)
 CAPTURED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "TMPDIR")
-#: what the programs of a type of agent read from the person's environment, and whether it is a secret
-OWN_VARIABLES: dict[str, dict[str, bool]] = {
-    "claude": {
-        "ANTHROPIC_API_KEY": True,
-        "ANTHROPIC_AUTH_TOKEN": True,
-        "CLAUDE_CODE_OAUTH_TOKEN": True,
-        "ANTHROPIC_BASE_URL": False,
-        "CLAUDE_CONFIG_DIR": False,
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": False,
-        "CLAUDE_CODE_MAX_RETRIES": False,
-        "DISABLE_TELEMETRY": False,
-        "DISABLE_ERROR_REPORTING": False,
-    }
-}
 #: open tasks until this many have landed in a repository, and after that
 FEW, FIRST_LIMIT, LIMIT = 5, 2, 3
 
@@ -123,14 +109,17 @@ def _refuse_filters(git: Repository, found: Resolved) -> None:
 def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> None:
     """Refuse at once when an agent that a task needs cannot be started as the caller's environment is."""
     given = {str(k): str(v) for k, v in (args.get("env") or os.environ).items()}
-    chosen = found.config["agent"]
-    specs = [agent_spec(found.config, t.role, t.agent or chosen, t.model) for t in found.plan.tasks]
-    for spec in {(s.name, s.permissions): s for s in specs}.values():
+    for spec in {(s.name, s.permissions): s for s in _specs(found.config, found.plan)}.values():
         reason = engine.parts.agent(spec.type).probe(spec, given)
         if reason is not None:
             raise StrettoError(
                 reason, code="agent_missing", object=spec.name, hint="install it, or choose another with --agent NAME"
             )
+
+
+def _specs(config: Mapping[str, Any], plan: Plan) -> list[AgentSpec]:
+    """The agents that the tasks of a plan begin with."""
+    return [agent_spec(config, t.role, t.agent or config["agent"], t.model) for t in plan.tasks]
 
 
 def _plan_path(args: common.Args) -> str | None:
@@ -209,9 +198,9 @@ def _captured(config: Mapping[str, Any], args: common.Args) -> dict[str, str]:
 
 def _with_own(config: Mapping[str, Any], plan: Plan, args: common.Args) -> dict[str, Any]:
     """Let agents have what their own programs read from the person's environment, as far as it is set there."""
-    types = {agent_spec(config, t.role, t.agent or config["agent"]).type for t in plan.tasks}
+    types = {spec.type for spec in _specs(config, plan)}
     given: Mapping[str, str] = args.get("env") or {}
-    own = {n: secret for t in types for n, secret in OWN_VARIABLES.get(t, {}).items() if given.get(n)}
+    own = {n: secret for t in types for n, secret in agents.declared(t).variables.items() if given.get(n)}
     capture = {**{name: name for name in own}, **config["capture"]}
     secret = {*config["secret_names"], *(n for n, is_secret in own.items() if is_secret and n not in config["capture"])}
     return {**config, "capture": capture, "secret_names": sorted(secret)}

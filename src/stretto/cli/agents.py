@@ -1,0 +1,117 @@
+"""`agents`: who could do the work here, what each can do, and what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stretto.cli.common import emit, json_option
+from stretto.cli.text import clean, coloured, paint
+from stretto.client import Json, folder
+
+
+@click.command("agents")
+@json_option
+def agents_command(as_json: bool) -> None:
+    """The agents that can be named here: those that need no description, then those of stretto.toml.
+
+    Looks at programs, versions and the evidence of a login; starts no agent and reads no credential.
+    """
+    found = list(described(_root()))
+    if as_json:
+        emit({"agents": found})
+        return
+    for number, agent in enumerate(found):
+        click.echo("\n".join([""] * (number > 0) + _block(agent)))
+
+
+def _root() -> Path | None:
+    """The main checkout here; None outside of a repository."""
+    from stretto.core.errors import StrettoError
+    from stretto.git.discover import discover
+
+    try:
+        return discover(Path(folder())).root
+    except StrettoError as error:
+        if error.code != "not_a_repository":
+            raise
+        return None
+
+
+def described(root: Path | None) -> Iterator[Json]:
+    """Every agent of the checkout's configuration as `agents --json` tells it. Raises for a file with mistakes."""
+    from stretto import agents, config
+    from stretto.core.plan import Plan
+
+    path = root / "stretto.toml" if root is not None else None
+    settings = config.load(path.read_text("utf-8") if path is not None and path.is_file() else "")
+    frozen = config.resolve(settings, Plan(), ready=agents.ready(), models=agents.models())
+    env = {**os.environ, **({"STRETTO_ROOT": str(root)} if root is not None else {})}
+    for name in frozen["agents"]:
+        yield _described(name, frozen, env)
+
+
+def _described(name: str, frozen: Json, env: dict[str, str]) -> Json:
+    from stretto import agents
+    from stretto.agents.declaration import CAPABILITIES
+    from stretto.agents.looks import look
+    from stretto.core.who import agent_spec
+
+    spec = agent_spec(frozen, "", name)
+    said = agents.declared(spec.type)
+    sight = look(spec, env)
+    return {
+        "name": name,
+        "type": spec.type,
+        "about": said.about,
+        "program": spec.command[0] if spec.command else said.program,
+        "path": sight.path,
+        "missing": sight.missing,
+        "version": sight.version,
+        "tested": sight.tested,
+        "tested_versions": list(said.tested),
+        "login": sight.login,
+        "evidence": sight.evidence,
+        "can": {word: word in said.can for word in CAPABILITIES},
+        "models": dict(frozen["agents"][name]["models"]),
+        "roles": [role for role, part in frozen["roles"].items() if part["agent"] == name],
+        "fallback_of": [role for role, part in frozen["roles"].items() if name in part["fallback"]],
+        "install": said.install,
+    }
+
+
+def _block(agent: Json) -> list[str]:
+    colour = coloured()
+    title = paint(clean(agent["name"]), "red" if agent["missing"] else "green", colour)
+    lines = [f"{title} · {clean(agent['about'])}"]
+    if agent["missing"]:
+        lines.append(f"  missing:  {clean(agent['missing'])}")
+        if agent["install"]:
+            lines.append(f"  install:  {clean(agent['install'])}")
+    else:
+        lines.append(f"  program:  {clean(agent['path'] or 'comes with stretto')}")
+    if agent["tested_versions"]:
+        lines.append(f"  version:  {_version(agent)}")
+        lines.append(f"  login:    {_login(agent)}")
+    lines.append(f"  can:      {', '.join(word for word, able in agent['can'].items() if able) or 'nothing told'}")
+    if agent["roles"]:
+        lines.append(f"  does:     {clean(', '.join(agent['roles']))}")
+    return lines
+
+
+def _version(agent: dict[str, Any]) -> str:
+    tested = ", ".join(agent["tested_versions"])
+    if agent["version"] is None:
+        return f"not known; tested with {tested}"
+    if agent["tested"]:
+        return f"{clean(agent['version'])}, tested"
+    return f"{clean(agent['version'])}, not tested (it should work; tested with {tested})"
+
+
+def _login(agent: dict[str, Any]) -> str:
+    words = {True: "yes", False: "no sign of one", None: "not known"}
+    return f"{words[agent['login']]}: {clean(agent['evidence'])}"
