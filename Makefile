@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; on a fresh machine `make demo` and `make test` are all there is to type.
 # PYTHON=python3.13 make setup   chooses the interpreter;   make test ARGS="-k landing"   passes words to pytest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast lint bench claude lock build clean
+.PHONY: help setup demo test fast lint bench claude pi lock build clean
 BIN := .venv/bin
 
 help: ## this list
@@ -27,6 +27,9 @@ bench: setup ## the benchmarks of benchmarks/, as a table and JSON; ONLY=ab for 
 
 claude: ## install the pinned claude program for the tests marked `claude`
 	@scripts/install-claude
+
+pi: setup ## install the pinned pi program for the tests marked `pi`
+	@scripts/install-pi
 
 lock: ## resolve the lock files again (needs uv)
 	@scripts/lock

@@ -15,7 +15,9 @@ from tests.support.world import ROOT
 
 RUN = ROOT / "requirements" / "run.txt"
 DEV = ROOT / "requirements" / "dev.txt"
+NODE = ROOT / "requirements" / "node.txt"
 CLAUDE = ROOT / "tests" / "claude"
+PI = ROOT / "tests" / "pi"
 ENTRY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>[^\s;]+)(?P<marker> ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
@@ -54,7 +56,9 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize(("path", "groups"), [(RUN, [None]), (DEV, [None, "dev"])], ids=["run", "dev"])
+@pytest.mark.parametrize(
+    ("path", "groups"), [(RUN, [None]), (DEV, [None, "dev"]), (NODE, ["node"])], ids=["run", "dev", "node"]
+)
 def test_every_declared_dependency_is_pinned_to_a_version_that_fits(path: Path, groups: list[str | None]) -> None:
     pins = locked(path)
     wanted = [requirement for group in groups for requirement in declared(group)]
@@ -97,8 +101,8 @@ def test_what_builds_the_project_is_locked() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [RUN, DEV, CLAUDE / "package-lock.json", CLAUDE / "package.json"],
-    ids=lambda path: path.name,
+    [RUN, DEV, NODE, *(folder / name for folder in (CLAUDE, PI) for name in ("package-lock.json", "package.json"))],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_no_lock_names_an_address(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -115,3 +119,13 @@ def test_the_claude_program_is_pinned_by_hash() -> None:
     version = wanted["@anthropic-ai/claude-code"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
     assert {entry["version"] for entry in installed.values()} == {version}
+
+
+def test_the_pi_program_is_pinned_by_hash_and_is_the_tested_one() -> None:
+    from stretto import agents
+
+    wanted = json.loads((PI / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    packages = json.loads((PI / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert packages[""]["dependencies"] == wanted
+    assert all(entry["integrity"].startswith("sha512-") for path, entry in packages.items() if path)
+    assert wanted["@earendil-works/pi-coding-agent"] in agents.declared("pi").tested

@@ -65,6 +65,11 @@ def claude(name: str) -> Case:
     return Case(agents.find("claude"), AgentSpec("c", "claude", command=(sys.executable,)), lines, "stream")
 
 
+def pi(name: str) -> Case:
+    lines = (GOLDEN / "pi" / f"{name}.jsonl").read_bytes().splitlines()
+    return Case(agents.find("pi"), AgentSpec("p", "pi", command=(sys.executable,)), lines, "stream")
+
+
 TALK = [b"building \xf0\x9f\x94\xa7", b"", b"\x1b[31mred\xff", b"x" * 100_000]
 CASES: dict[str, Callable[[], Case]] = {
     "claude-edit": lambda: claude("edit"),
@@ -72,6 +77,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "claude-interrupt": lambda: claude("interrupt"),
     "claude-trouble": lambda: claude("trouble"),
     "claude-sub-agent": lambda: claude("sub_agent"),
+    "pi-edit": lambda: pi("edit"),
+    "pi-questions": lambda: pi("questions"),
+    "pi-interrupt": lambda: pi("interrupt"),
+    "pi-trouble": lambda: pi("trouble"),
     "command": lambda: Case(
         agents.find("command"), AgentSpec("c", "command", command=(sys.executable, "-c", "0")), TALK, "turns"
     ),
@@ -142,7 +151,10 @@ def test_a_stream_has_a_conversation_that_can_be_resumed(case: Case, context: Se
     assert other.conversation != first.conversation
 
 
-@pytest.mark.parametrize("name", ["claude-edit", "command", "scripted", "fake-stream", "fake-choosing", "fake-turns"])
+NAMES = ["claude-edit", "pi-edit", "command", "scripted", "fake-stream", "fake-choosing", "fake-turns"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @given(text=st.text() | st.text(alphabet='\r\n\u2028\u2029\x85\x00"\\'))
 def test_any_text_can_be_said(name: str, text: str) -> None:
     case = CASES[name]()
@@ -213,7 +225,7 @@ def test_a_daemon_that_restarts_between_two_lines_changes_nothing(case: Case) ->
     assert len(json.dumps(state)) < 20_000
 
 
-@pytest.mark.parametrize("name", ["claude-edit", "command", "fake-stream"])
+@pytest.mark.parametrize("name", ["claude-edit", "pi-edit", "command", "fake-stream"])
 @given(lines=st.lists(st.binary() | st.text().map(str.encode), max_size=8))
 def test_no_bytes_make_it_fail(name: str, lines: list[bytes]) -> None:
     agent = CASES[name]().agent

@@ -7,7 +7,7 @@ import os
 import pytest
 
 #: kinds of test that a run of everything must contain
-KINDS = ("e2e", "faults", "claude")
+KINDS = ("e2e", "faults", "claude", "pi")
 
 
 class Strict:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ADAPTERS: dict[str, str] = {
     "claude": "stretto.agents.claude:ClaudeAgent",
     "command": "stretto.agents.command:CommandAgent",
+    "pi": "stretto.agents.pi:PiAgent",
     "scripted": "stretto.agents.scripted:ScriptedAgent",
 }
 ENTRY_POINTS = "stretto.agents"

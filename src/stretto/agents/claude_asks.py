@@ -12,13 +12,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stretto.agents.questions import DETAIL, answers, cut, describe, questions_of, questions_text
 from stretto.agents.shapes import Json, as_list, as_object, as_text
 from stretto.core.model import ItemKind
 from stretto.interfaces import Signal
-
-#: characters of a tool's input that a face may show
-DETAIL = 2000
-_SHOWN = ("command", "file_path", "path", "url", "pattern", "query", "description", "prompt")
 
 
 def asked(request: str, body: Json) -> Signal:
@@ -26,7 +23,7 @@ def asked(request: str, body: Json) -> Signal:
     if body.get("subtype") != "can_use_tool":
         return _foreign(request, body)
     tool, tool_input = as_text(body.get("tool_name")) or "a tool", as_object(body.get("input"))
-    questions = _questions(tool_input) if tool == "AskUserQuestion" else []
+    questions = questions_of(tool_input) if tool == "AskUserQuestion" else []
     if questions:
         return _question(request, tool_input, questions)
     return _permission(request, tool, tool_input, body)
@@ -40,17 +37,9 @@ def control_answer(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> Jso
     if payload.get("foreign"):
         return _response(request, error="refused by the person")
     if payload.get("kind") == ItemKind.QUESTION.value:
-        given = {**as_object(payload.get("input")), "answers": _answers(payload, answer)}
+        given = {**as_object(payload.get("input")), "answers": answers(payload, answer)}
         return _response(request, {"behavior": "allow", "updatedInput": given})
     return _response(request, _decision(payload, answer))
-
-
-def describe(tool: str, tool_input: Json) -> str:
-    """One line on what a tool is about to do."""
-    for name in _SHOWN:
-        if isinstance(value := tool_input.get(name), str) and value:
-            return value[:DETAIL]
-    return json.dumps(tool_input, ensure_ascii=False)[:DETAIL] if tool_input else tool
 
 
 def _question(request: str, tool_input: Json, questions: list[Json]) -> Signal:
@@ -58,7 +47,7 @@ def _question(request: str, tool_input: Json, questions: list[Json]) -> Signal:
     data = {
         "kind": ItemKind.QUESTION.value,
         "request": request,
-        "text": only["question"] if only else _all_questions(questions),
+        "text": only["question"] if only else questions_text(questions),
         "options": only["options"] if only else [],
         "questions": questions,
         "tool": "AskUserQuestion",
@@ -80,7 +69,7 @@ def _permission(request: str, tool: str, tool_input: Json, body: Json) -> Signal
         "options": options,
         "questions": [],
         "tool": tool,
-        "input": {name: _cut(value) for name, value in tool_input.items()},
+        "input": {name: cut(value) for name, value in tool_input.items()},
         # the files that hold a project's settings belong to the person: what is allowed holds for the session
         "suggestions": [{**one, "destination": "session"} for one in always],
     }
@@ -101,48 +90,6 @@ def _foreign(request: str, body: Json) -> Signal:
         "foreign": True,
     }
     return Signal("asked", data)
-
-
-def _questions(tool_input: Json) -> list[Json]:
-    questions = []
-    for one in as_list(tool_input.get("questions")):
-        question = as_object(one)
-        if text := as_text(question.get("question")):
-            options = [as_object(option) for option in as_list(question.get("options"))]
-            labels = [(str(n), as_text(option.get("label")) or str(n)) for n, option in enumerate(options, 1)]
-            several = question.get("multiSelect") is True
-            questions.append({"question": text, "options": [list(pair) for pair in labels], "several": several})
-    return questions
-
-
-def _all_questions(questions: Sequence[Json]) -> str:
-    lines = []
-    for number, question in enumerate(questions, 1):
-        lines.append(f"{number}. {question['question']}")
-        lines += [f"   {key}) {label}" for key, label in question["options"]]
-    return "\n".join([*lines, "Answer with one line for each question."])
-
-
-def _answers(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> dict[str, str]:
-    """Question -> answer: options by key, several by keys with commas, anything else as free text."""
-    questions = [as_object(one) for one in as_list(payload.get("questions"))]
-    given = answer.get("answers")
-    if isinstance(given, Mapping):
-        return {str(q["question"]): _label(q, str(given.get(q["question"], ""))) for q in questions}
-    said = str(answer.get("key") or answer.get("text") or "").strip()
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    each = lines if len(lines) == len(questions) > 1 else [said] * len(questions)
-    return {str(q["question"]): _label(q, text) for q, text in zip(questions, each, strict=True)}
-
-
-def _label(question: Json, said: str) -> str:
-    labels = {str(key): str(label) for key, label in as_list(question.get("options"))}
-    if said in labels:
-        return labels[said]
-    keys = [key.strip() for key in said.split(",")]
-    if question.get("several") and all(key in labels for key in keys):
-        return ", ".join(labels[key] for key in keys)
-    return said
 
 
 def _decision(payload: Mapping[str, Any], answer: Mapping[str, Any]) -> Json:
@@ -169,9 +116,3 @@ def _rules(suggestions: Sequence[Json]) -> str:
         content = as_text(rule.get("ruleContent"))
         found.append(f"{rule.get('toolName')}({content})" if content else str(rule.get("toolName")))
     return ", ".join(found)[:200] or "the same"
-
-
-def _cut(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= DETAIL else value[:DETAIL] + "…"
-    return value if len(json.dumps(value)) <= DETAIL else None

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from stretto.agents.claude_asks import asked, describe
-from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text
+from stretto.agents.claude_asks import asked
+from stretto.agents.questions import describe
+from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
@@ -48,15 +49,9 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
     except (ValueError, RecursionError):
         message = None
     if not isinstance(message, dict):
-        return _garbage(len(line), state)
+        return garbage(len(line), state)
     read = _READERS.get(as_text(message.get("type")))
     return list(read(message, state)) if read else []
-
-
-def _garbage(size: int, state: Json) -> list[Signal]:
-    lines, total = state.get("garbage_lines", 0) + 1, state.get("garbage_bytes", 0) + size
-    state["garbage_lines"], state["garbage_bytes"] = lines, total
-    return [Signal("garbage", {"bytes": total, "lines": lines})] if lines & (lines - 1) == 0 else []
 
 
 def _system(message: Json, state: Json) -> Iterator[Signal]:
@@ -174,7 +169,7 @@ def _turn_usage(message: Json, state: Json) -> dict[str, Json]:
 
 def _difference(now: Json, before: Json) -> Json:
     cost = Decimal(now["cost"] or 0) - Decimal(before.get("cost") or 0)
-    return {name: now[name] - before.get(name, 0) for name in _TOKENS} | {"cost": _amount(cost)}
+    return {name: now[name] - before.get(name, 0) for name in _TOKENS} | {"cost": amount(cost)}
 
 
 def _ending(message: Json) -> Json:
@@ -227,15 +222,7 @@ def _message_tokens(usage: Any) -> dict[str, int]:
 def _model_usage(usage: Any) -> Json:
     cost = as_object(usage).get("costUSD")
     tokens = {name: as_count(as_object(usage).get(names[1])) for name, names in _TOKENS.items()}
-    return {**tokens, "cost": _amount(Decimal(str(cost))) if isinstance(cost, int | float) else None}
-
-
-def _amount(cost: Decimal) -> str | None:
-    """Dollars as plain digits, to a millionth of a cent; None for nothing."""
-    if not cost.is_finite() or cost <= 0:
-        return None
-    text = format(cost.quantize(Decimal("0.00000001")), "f").rstrip("0").rstrip(".")
-    return None if text == "0" else text
+    return {**tokens, "cost": amount(Decimal(str(cost))) if isinstance(cost, int | float) else None}
 
 
 _READERS = {

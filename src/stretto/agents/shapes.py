@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
+
+from stretto.interfaces import Signal
 
 Json = dict[str, Any]
 
@@ -25,3 +28,18 @@ def as_text(value: Any) -> str:
 def as_count(value: Any) -> int:
     """The value if it is a whole number that can be a count, else zero."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else 0
+
+
+def amount(cost: Decimal) -> str | None:
+    """Dollars as plain digits, to a millionth of a cent; None for nothing."""
+    if not cost.is_finite() or cost <= 0:
+        return None
+    text = format(cost.quantize(Decimal("0.00000001")), "f").rstrip("0").rstrip(".")
+    return None if text == "0" else text
+
+
+def garbage(size: int, state: Json) -> list[Signal]:
+    """What to tell of a line that makes no sense: at the first, second, fourth … time, with all bytes so far."""
+    lines, total = state.get("garbage_lines", 0) + 1, state.get("garbage_bytes", 0) + size
+    state["garbage_lines"], state["garbage_bytes"] = lines, total
+    return [Signal("garbage", {"bytes": total, "lines": lines})] if lines & (lines - 1) == 0 else []
