@@ -79,6 +79,8 @@ ENDED = rows.session(ended_at=190.0)
 UNSETTLED = rows.turn(settled=False)
 FAILED = rows.turn(result=TurnResult.FAILED, reason="exit 1")
 INTERRUPTED = rows.turn(result=TurnResult.INTERRUPTED)
+LIMITED = rows.turn(result=TurnResult.LIMITED, reason="limited: 429")
+SPARED = rows.run(agent="", config={"roles": {"implementer": {"agent": "a", "fallback": ["b"]}}})
 FAILURES = (rows.check(CheckResult.FAILED),)
 TIRED = rows.started(attempts={"repair": 3})
 
@@ -237,6 +239,31 @@ CASES = [
     Case("turn interrupted", facts(messages=(INTERRUPTED,)), P.IMPLEMENT, S.WAITING, "interrupted", act.Ask),
     Case("turn failed", facts(messages=(FAILED,)), P.IMPLEMENT, S.WAITING, "failure", act.Ask),
     Case("turn failed, auto", facts(messages=(FAILED,), run=AUTO), P.IMPLEMENT, S.ACTIVE, "failed", act.Finish),
+    Case("vendor limits", facts(messages=(LIMITED,)), P.IMPLEMENT, S.WAITING, "failure", act.Ask),
+    Case(
+        "vendor limits, spare agent",
+        facts(messages=(LIMITED,), run=SPARED),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "fallback",
+        act.Stop,
+    ),
+    Case(
+        "the spare agent begins",
+        facts(messages=(LIMITED,), run=SPARED, session=ENDED),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "fallback",
+        act.FallBack,
+    ),
+    Case(
+        "the spare agent is limited, too",
+        facts(rows.started(attempts={"fallback": 1}), messages=(LIMITED,), run=SPARED),
+        P.IMPLEMENT,
+        S.WAITING,
+        "failure",
+        act.Ask,
+    ),
     Case(
         "turn failed, taken as it is",
         facts(

@@ -203,6 +203,9 @@ def done(f: Facts, action: act.Action) -> Facts:
             turn = rows.turn(len(f.messages) + 1, Delivery.QUEUED, None, origin=action.origin)
             entry = replace(f.entry, settled=True) if f.entry else None
             return replace(f, messages=(*f.messages, turn), task=replace(f.task, attempts=attempts), entry=entry)
+        case act.FallBack():
+            turn = rows.turn(len(f.messages) + 1, Delivery.QUEUED, None, origin=Origin.RESUME)
+            return replace(f, messages=(*f.messages, turn), task=replace(f.task, attempts={"fallback": 1}))
         case act.Approve():
             return replace(f, approval=rows.approval(patch=f.task.patch))
         case act.Enqueue():

@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import Any
 
 from stretto.agents.claude_asks import asked
+from stretto.agents.limits import is_limit
 from stretto.agents.questions import describe
 from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage
 from stretto.agents.turns import MAX_TEXT
@@ -188,8 +189,9 @@ def _ending(message: Json) -> Json:
     said = text or errors or "the agent gave no reason"
     code = "no_conversation" if "No conversation found" in said else _code(terminal, subtype)
     status = message.get("api_error_status")
+    limited = status == 429 or (code == "api_error" and is_limit(said))
     body = {
-        "result": TurnResult.FAILED.value,
+        "result": (TurnResult.LIMITED if limited else TurnResult.FAILED).value,
         "reason": f"{code}: {said[:1000]}",
         "code": code,
         "text": text[:MAX_TEXT],

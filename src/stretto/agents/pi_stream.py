@@ -110,8 +110,9 @@ def _settled(message: Json, state: Json) -> Iterator[Signal]:
     if stop == "aborted" or (stop == "error" and error == _ABORTED):
         yield _ended(TurnResult.INTERRUPTED, "interrupted", "aborted")
     elif stop == "error":
-        code = "limited" if is_limit(error) else "error"
-        yield _ended(TurnResult.FAILED, f"{code}: {error or 'the agent gave no reason'}", code)
+        result = TurnResult.LIMITED if is_limit(error) else TurnResult.FAILED
+        code = "limited" if result is TurnResult.LIMITED else "error"
+        yield _ended(result, f"{code}: {error or 'the agent gave no reason'}", code)
     else:
         yield _ended(TurnResult.OK, "", "")
 

@@ -51,6 +51,13 @@ class Compose(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class FallBack(Action):
+    """The task's agent would not do: the next one of its role takes up the work."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Deliver(Action):
     """Bring the session up and hand it message `n`."""
 

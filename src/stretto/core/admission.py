@@ -12,6 +12,8 @@ from stretto.core.facts import Limits
 from stretto.core.model import TERMINAL, State
 from stretto.core.quick import dataclass
 
+#: seconds for which nothing new is given to an agent whose vendor took no more
+LIMITED_FOR = 300.0
 #: research tasks that may run at once, outside the open limit
 BACKGROUND = 2
 
@@ -21,6 +23,7 @@ class Candidate:
     """What admission needs to know of a task.
 
     `since`: when it entered its state. `paused`: it stands still because it is paused; one whose turn runs on does not.
+    `limited`: why none of its agents takes anything new now; empty if one does.
     """
 
     uid: str
@@ -33,6 +36,7 @@ class Candidate:
     order: tuple[float, int]
     since: float
     paused: bool = False
+    limited: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ def admit(candidates: Sequence[Candidate], limit: int, now: float, limits: Limit
     free_background = max(0, BACKGROUND - len(background))
     admitted: list[str] = []
     reasons: dict[str, str] = {}
-    ready = sorted((c for c in candidates if c.wants), key=lambda c: (-c.priority, c.order))
+    reasons.update({c.uid: c.limited for c in candidates if c.wants and c.limited})
+    ready = sorted((c for c in candidates if c.wants and not c.limited), key=lambda c: (-c.priority, c.order))
     for place, c in enumerate(ready, 1):
         if c.lands and free > 0:
             free -= 1

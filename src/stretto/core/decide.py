@@ -22,6 +22,7 @@ from stretto.core.actions import (
     Compose,
     Deliver,
     Enqueue,
+    FallBack,
     Finish,
     Interrupt,
     Prepare,
@@ -32,6 +33,7 @@ from stretto.core.actions import (
 )
 from stretto.core.facts import Facts, Limits
 from stretto.core.model import (
+    FAILURES,
     CheckResult,
     Delivery,
     ItemKind,
@@ -42,6 +44,7 @@ from stretto.core.model import (
     TurnResult,
 )
 from stretto.core.quick import dataclass
+from stretto.core.who import agent_of, next_agent
 
 #: the reason of a task that stands still because it is paused
 PAUSED = "paused"
@@ -237,10 +240,19 @@ def turn_over(f: Facts, limits: Limits) -> Decision | None:
     if turn.result is TurnResult.INTERRUPTED:
         text = f"the turn was interrupted: {turn.reason or 'its process vanished'}"
         return _ask(f, Stage.IMPLEMENT, ItemKind.INTERRUPTED, f"interrupted:{turn.n}", text, n=turn.n)
+    if turn.result is TurnResult.LIMITED and (other := next_agent(f)) is not None:
+        return _fall_back(f, other, turn.reason)
     if not _went_well(f):
         text = f"the agent's turn failed: {turn.reason or 'no reason given'}"
         return _ask(f, Stage.IMPLEMENT, ItemKind.FAILURE, f"failure:{turn.n}", text, "continue", n=turn.n)
     return None
+
+
+def _fall_back(f: Facts, other: str, why: str) -> Decision:
+    """The vendor takes no more now, and the role names another agent: first the session ends, then that one begins."""
+    reason = f"{agent_of(f).name} is limited ({_first_line(why)}); {other} takes over"
+    action: Action = Stop(reason="limited") if _session_live(f) else FallBack(reason=why)
+    return Decision(Stage.IMPLEMENT, State.ACTIVE, reason, action, "fallback")
 
 
 def report(f: Facts, limits: Limits) -> Decision | None:
@@ -399,7 +411,7 @@ def _shim_dead(f: Facts) -> bool:
 def _went_well(f: Facts) -> bool:
     """Whether the last turn ended well, or failed and the person took what it left, which is committed now."""
     turn = f.turn
-    if turn is None or turn.result is not TurnResult.FAILED:
+    if turn is None or turn.result not in FAILURES:
         return turn is not None and turn.result is TurnResult.OK
     return turn.head is not None and f.accepted(f"failure:{turn.n}", "continue")
 

@@ -121,11 +121,16 @@ class Delivery(StrEnum):
 
 
 class TurnResult(StrEnum):
-    """How a turn ended."""
+    """How a turn ended. `limited`: failed, because the vendor takes no more now (rate limit, quota)."""
 
     OK = "ok"
     FAILED = "failed"
+    LIMITED = "limited"
     INTERRUPTED = "interrupted"
+
+
+#: a turn that failed, whatever the reason
+FAILURES = frozenset({TurnResult.FAILED, TurnResult.LIMITED})
 
 
 class CheckResult(StrEnum):

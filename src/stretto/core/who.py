@@ -38,6 +38,17 @@ def choices(config: Mapping[str, Any], role: str, agent: str | None) -> tuple[st
     return tuple(dict.fromkeys([str(agent or part.get("agent")), *part.get("fallback", ())]))
 
 
+def choices_of(f: Facts) -> tuple[str, ...]:
+    """The names of the agents that may do a task, in their order."""
+    return choices(f.run.config, f.task.role, f.task.fields.get("agent") or f.run.agent)
+
+
+def next_agent(f: Facts) -> str | None:
+    """The agent that comes after the present one of a task; None if there is none."""
+    left = choices_of(f)[f.task.attempts.get(FALLBACK, 0) + 1 :]
+    return left[0] if left else None
+
+
 def agent_spec(
     config: Mapping[str, Any], role: str, agent: str | None, model: str | None = None, fallen: int = 0
 ) -> AgentSpec:

@@ -41,6 +41,8 @@ LINE_LIMIT = 8 << 20
 #: the code of a turn that ended because the agent knows no conversation of this id
 NO_CONVERSATION = "no_conversation"
 CHUNK = 1 << 20
+#: the exit code (EX_TEMPFAIL) by which a program says that its vendor takes no more now
+NOT_NOW = 75
 #: characters of a turn's output that are kept with it; the rest stays in the session's files
 OUTPUT_KEPT = 4000
 
@@ -174,6 +176,8 @@ def _take_turn(tx: Writer, session: Session, message: Message, state: ShimState)
         result, reason = TurnResult.INTERRUPTED, "by you"
     elif code == 0:
         result, reason = TurnResult.OK, ""
+    elif code == NOT_NOW:
+        result, reason = TurnResult.LIMITED, f"exit code {code}: not now"
     else:
         result, reason = TurnResult.FAILED, str(record.get("reason") or _how(code, signal))
     end_turn(tx, session, message.n, result, reason)

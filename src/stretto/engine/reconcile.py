@@ -10,6 +10,7 @@ told as an event and tried again with growing pauses; it never ends the loop.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -27,10 +28,11 @@ from stretto.core.decide import PAUSED, Decision, decide
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts, Limits, Observed, limits_of
 from stretto.core.model import Run, Session, State, Task
+from stretto.core.who import FALLBACK, choices
 from stretto.engine.acts.rows import ROW_ACTS
 from stretto.engine.acts.table import EFFECTS
 from stretto.engine.parts import Parts
-from stretto.store.facts import load
+from stretto.store.facts import limited, load, why_limited
 
 _log = logging.getLogger(__name__)
 
@@ -357,12 +359,14 @@ class Reconciler:
             run = db.one(Run, "id = ?", run_id)
             rows = db.rows(
                 "SELECT t.uid, t.run, t.lands, t.priority, t.position, t.created_at, t.admitted_at, t.paused,"
-                " v.state, v.since, v.reason FROM tasks t JOIN views v ON v.uid = t.uid"
+                " t.role, t.fields, t.attempts, v.state, v.since, v.reason FROM tasks t JOIN views v ON v.uid = t.uid"
                 " WHERE t.run = ? AND t.outcome IS NULL",
                 run_id,
             )
+            limits = limited(db, self._parts.clock.now())
         if run is None or run.paused:
             return
+        now = self._parts.clock.now()
         candidates = [
             Candidate(
                 uid=r["uid"],
@@ -375,10 +379,11 @@ class Reconciler:
                 order=(r["created_at"], r["position"]),
                 since=r["since"],
                 paused=r["reason"] == PAUSED,
+                limited=why_limited(_choices(run, r), limits, now) if limits else "",
             )
             for r in rows
         ]
-        found = admit(candidates, run.open_limit, self._parts.clock.now(), Limits())
+        found = admit(candidates, run.open_limit, now, Limits())
         if not found.admitted:
             return
         with self._parts.store.write() as tx:
@@ -386,6 +391,12 @@ class Reconciler:
                 if tx.execute("UPDATE tasks SET admitted_at = ? WHERE uid = ? AND admitted_at IS NULL", tx.now, uid):
                     tx.event("task.admitted", task=uid, open=found.open, limit=run.open_limit)
                 self.nudge(uid)
+
+
+def _choices(run: Run, row: Any) -> tuple[str, ...]:
+    """The agents that may do a task, as its row says; those that would not do are left out."""
+    fields, attempts = json.loads(row["fields"]), json.loads(row["attempts"])
+    return choices(run.config, row["role"], fields.get("agent") or run.agent)[attempts.get(FALLBACK, 0) :]
 
 
 def _view(d: Decision) -> tuple[str | None, str, str]:

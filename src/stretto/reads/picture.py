@@ -14,7 +14,8 @@ from stretto.core.facts import Facts, limits_of
 from stretto.core.model import State, Task
 from stretto.core.quick import dataclass
 from stretto.core.wait import Standing, stuck
-from stretto.store.facts import load
+from stretto.core.who import FALLBACK, choices_of
+from stretto.store.facts import limited, load, why_limited
 from stretto.store.sqlite import Reader
 
 
@@ -57,7 +58,9 @@ def places(db: Reader, runs: Iterable[str], now: float) -> dict[str, Place]:
     decisions = {f.task.uid: decide(f, limits_of(f.run, f.task)) for f in facts}
     since = _since(db, facts, decisions)
     hopeless = stuck({f.task.uid: f.needs for f in facts if f.task.admitted_at is None and f.task.outcome is None})
-    admissions = {run: _admission([f for f in facts if f.run.id == run], decisions, since, now) for run in wanted}
+    limits = limited(db, now)
+    of_run = {run: [f for f in facts if f.run.id == run] for run in wanted}
+    admissions = {run: _admission(found, decisions, since, now, limits) for run, found in of_run.items()}
     found = {}
     for f in facts:
         uid, decision, admission = f.task.uid, decisions[f.task.uid], admissions[f.run.id]
@@ -83,22 +86,28 @@ def open_places(found: Iterable[Place], now: float) -> dict[str, int]:
             {p.task.uid: p.decision for p in group},
             {p.task.uid: p.since for p in group},
             now,
+            {},
         ).open
         for run, group in groups.items()
     }
 
 
 def _admission(
-    facts: list[Facts], decisions: Mapping[str, Decision], since: Mapping[str, float], now: float
+    facts: list[Facts],
+    decisions: Mapping[str, Decision],
+    since: Mapping[str, float],
+    now: float,
+    limits: Mapping[str, float],
 ) -> Admission:
     if not facts:
         return Admission((), {}, 0)
     run = facts[0].run
-    candidates = [_candidate(f, decisions[f.task.uid], since[f.task.uid]) for f in facts if f.task.outcome is None]
+    live = [f for f in facts if f.task.outcome is None]
+    candidates = [_candidate(f, decisions[f.task.uid], since[f.task.uid], limits, now) for f in live]
     return admit(candidates, run.open_limit, now, limits_of(run, facts[0].task))
 
 
-def _candidate(f: Facts, decision: Decision, since: float) -> Candidate:
+def _candidate(f: Facts, decision: Decision, since: float, limits: Mapping[str, float], now: float) -> Candidate:
     t = f.task
     return Candidate(
         uid=t.uid,
@@ -111,6 +120,7 @@ def _candidate(f: Facts, decision: Decision, since: float) -> Candidate:
         order=(f.run.created_at, t.position),
         since=since,
         paused=decision.cause == "paused",
+        limited=why_limited(choices_of(f)[t.attempts.get(FALLBACK, 0) :], limits, now) if limits else "",
     )
 
 

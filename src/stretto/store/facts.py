@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from stretto.core.admission import LIMITED_FOR
 from stretto.core.facts import Facts, Observed, expand_needs
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
 from stretto.store.sqlite import Reader
@@ -50,6 +51,29 @@ def load(
             )
         )
     return found
+
+
+def limited(db: Reader, now: float) -> dict[str, float]:
+    """Agents whose vendor took no more a short while ago, and has not since: name -> when it is tried again."""
+    found = db.rows(
+        "SELECT s.agent AS agent, MAX(CASE WHEN m.result = 'limited' THEN m.ended_at END) AS at,"
+        " MAX(CASE WHEN m.result = 'ok' THEN m.ended_at END) AS well"
+        " FROM messages m JOIN sessions s ON s.id = m.session"
+        " WHERE m.ended_at > ? AND m.result IN ('limited', 'ok') GROUP BY s.agent",
+        now - LIMITED_FOR,
+    )
+    told = [(str(r["agent"]), r["at"], r["well"]) for r in found if r["at"] is not None]
+    return {agent: float(at) + LIMITED_FOR for agent, at, well in told if well is None or well < at}
+
+
+def why_limited(names: Sequence[str], limits: Mapping[str, float], now: float) -> str:
+    """Why nothing new is given to any of these agents now; empty if one of them takes it."""
+    if not limits or any(name not in limits for name in names):
+        return ""
+    seconds = min(limits[name] for name in names) - now
+    return (
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} limited by the vendor; tried again in {seconds:.0f} s"
+    )
 
 
 def check_specs(config: Mapping[str, Any], task: Task) -> tuple[CheckSpec, ...]:

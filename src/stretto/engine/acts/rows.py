@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from stretto.core import inbox
-from stretto.core.actions import Action, Apply, Approve, Ask, Compose, Finish
+from stretto.core.actions import Action, Apply, Approve, Ask, Compose, FallBack, Finish
 from stretto.core.answers import Consequence, consequence
 from stretto.core.facts import Facts
 from stretto.core.model import (
@@ -25,7 +25,7 @@ from stretto.core.model import (
     State,
     Task,
 )
-from stretto.core.who import agent_of
+from stretto.core.who import FALLBACK, agent_of
 from stretto.engine import environment, messages
 from stretto.engine.parts import Parts
 from stretto.store.sqlite import Writer
@@ -91,6 +91,28 @@ def compose(parts: Parts, f: Facts, action: Compose) -> None:
         if f.entry is not None and f.entry.state is QueueState.EJECTED:
             tx.update(Entry, f.entry.id, settled=True)
         add_turn(tx, f.task.uid, action.origin, text)
+
+
+def fall_back(parts: Parts, f: Facts, action: FallBack) -> None:
+    """Hand the task to the next agent of its role: a turn that takes up the work, in a conversation of its own."""
+    text = messages.text_for(parts, f, Origin.RESUME)
+    turn = f.turn
+    with parts.store.write() as tx:
+        now = tx.one(Task, "uid = ?", f.task.uid)
+        if now is None or now.attempts != f.task.attempts:
+            return
+        count_fall(tx, f, 1, action.reason)
+        if turn is not None:
+            add_turn(tx, f.task.uid, Origin.RESUME, text)
+
+
+def count_fall(tx: Writer, f: Facts, by: int, reason: str) -> Facts:
+    """Note that so many agents of a task would not do; the facts with the one that is left."""
+    before, fallen = agent_of(f), f.task.attempts.get(FALLBACK, 0) + by
+    changed = replace(f, task=replace(f.task, attempts={**f.task.attempts, FALLBACK: fallen}))
+    tx.update(Task, f.task.uid, attempts=changed.task.attempts)
+    tx.event("agent.replaced", task=f.task.uid, agent=agent_of(changed).name, instead_of=before.name, reason=reason)
+    return changed
 
 
 def add_turn(tx: Writer, task: str, origin: Origin, text: str) -> int:
@@ -245,6 +267,7 @@ def withdraw_entries(tx: Writer, task: str, why: str) -> None:
 ROW_ACTS: dict[type[Action], Callable[[Parts, Facts, Any], None]] = {
     Ask: ask,
     Compose: compose,
+    FallBack: fall_back,
     Approve: approve,
     Finish: finish,
     Apply: apply,

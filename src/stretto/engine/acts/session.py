@@ -11,6 +11,7 @@ again.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,15 @@ from stretto.core.actions import Deliver, Interrupt, Recover, Stop
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import Delivery, Message, MessageKind, Origin, Session, Task, TurnResult
-from stretto.core.who import agent_of
+from stretto.core.who import FALLBACK, agent_of, choices_of
 from stretto.engine import environment, messages
 from stretto.engine.acts import endings
 from stretto.engine.acts.endings import Ending
-from stretto.engine.acts.rows import add_control, close_permissions, short_id
+from stretto.engine.acts.rows import add_control, close_permissions, count_fall, short_id
 from stretto.engine.parts import Parts
 from stretto.home import runtime_folder
 from stretto.interfaces import Launch, SessionContext
+from stretto.store.facts import limited
 from stretto.store.sqlite import Writer
 
 #: seconds that an agent has to go by itself
@@ -157,10 +159,8 @@ def _started(parts: Parts, f: Facts, session: Session) -> Session:
 
 
 def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
+    f = _with_agent(parts, f)
     spec = agent_of(f)
-    reason = parts.agent(spec.type).probe(spec, environment.captured(parts, f.run))
-    if reason is not None:
-        raise StrettoError(reason, code="agent_missing", object=spec.name, hint="stretto doctor")
     missing = parts.secrets.missing(f.run)
     if missing:
         raise StrettoError(
@@ -169,7 +169,7 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
             object=f.run.id,
             hint=f"set them and call: stretto retry {f.task.id}",
         )
-    conversation = _taken_up(old)
+    conversation = _taken_up(old, spec.name)
     identity = short_id(12)
     session = Session(
         id=identity,
@@ -192,9 +192,40 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
     return session
 
 
-def _taken_up(old: Session | None) -> str | None:
+def _with_agent(parts: Parts, f: Facts) -> Facts:
+    """The facts with the first agent of the task that takes work now. Raises StrettoError when none can be started.
+
+    One whose vendor took no more a moment ago is passed over only for another that can be started.
+    """
+    env, reasons = environment.captured(parts, f.run), []
+    with parts.store.read() as db:
+        limits = limited(db, parts.clock.now())
+    first = None
+    start = f.task.attempts.get(FALLBACK, 0)
+    for fallen, name in list(enumerate(choices_of(f)))[start:]:
+        spec = agent_of(replace(f, task=replace(f.task, attempts={FALLBACK: fallen})))
+        reason = parts.agent(spec.type).probe(spec, env)
+        if reason is not None:
+            reasons.append(reason)
+        elif name not in limits:
+            return _fall(parts, f, fallen - start, reasons or [f"{agent_of(f).name} is limited by its vendor"])
+        elif first is None:
+            first = fallen
+    if first is not None:
+        return _fall(parts, f, first - start, reasons)
+    raise StrettoError("; ".join(reasons), code="agent_missing", object=agent_of(f).name, hint="stretto doctor")
+
+
+def _fall(parts: Parts, f: Facts, by: int, reasons: list[str]) -> Facts:
+    if by == 0:
+        return f
+    with parts.store.write() as tx:
+        return count_fall(tx, f, by, "; ".join(reasons))
+
+
+def _taken_up(old: Session | None, agent: str) -> str | None:
     """The conversation that the next session resumes: one that the agent knows by its id; None for a new one."""
-    if old is None or old.end_reason == "fresh":
+    if old is None or old.end_reason == "fresh" or old.agent != agent:
         return None
     refused = old.parser.get("refused")
     known = refused == IN_USE or (refused is None and (old.parser.get("began") or old.parser.get("resume")))

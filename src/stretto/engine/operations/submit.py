@@ -19,7 +19,7 @@ from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run, Task
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors
-from stretto.core.who import agent_spec
+from stretto.core.who import agent_spec, choices
 from stretto.engine.engine import Engine
 from stretto.engine.operations import base, change, checkouts, common, trusting
 from stretto.engine.operations.rows import task_row
@@ -52,7 +52,7 @@ def run(engine: Engine, args: common.Args) -> dict[str, Any]:
 def _start(
     engine: Engine, git: Repository, found: Resolved, plan: Plan, args: common.Args, path: str | None
 ) -> dict[str, Any]:
-    about, choice = _check(engine, git, found, args)
+    about, choice, missing = _check(engine, git, found, args)
     run = _run_row(engine, git, found, plan, args, path, choice)
     tasks = [task_row(run, t, n, engine.clock.now()) for n, t in enumerate(plan.tasks)]
     with engine.store.write() as tx:
@@ -76,11 +76,19 @@ def _start(
         "tasks": [t.uid for t in tasks],
         "base": about,
         "open": run.open_limit,
-        "notices": [*found.notices, *base.notices(about), *_unenforced(run, tasks), *checkouts.notices(git, run)],
+        "notices": [
+            *found.notices,
+            *missing,
+            *base.notices(about),
+            *_unenforced(run, tasks),
+            *checkouts.notices(git, run),
+        ],
     }
 
 
-def _check(engine: Engine, git: Repository, found: Resolved, args: common.Args) -> tuple[dict[str, Any], str]:
+def _check(
+    engine: Engine, git: Repository, found: Resolved, args: common.Args
+) -> tuple[dict[str, Any], str, list[str]]:
     """Every reason to refuse, cheapest first."""
     if git.identity() is None:
         git.require_identity()
@@ -88,11 +96,11 @@ def _check(engine: Engine, git: Repository, found: Resolved, args: common.Args) 
     git.require_room(str(found.config.get("branch_prefix") or names.DEFAULT_PREFIX))
     _refuse_filters(git, found)
     about = base.describe(git, found.base_name, found.base, found.target, fetch=bool(args.get("fetch", True)))
-    _probe_agents(engine, found, args)
+    notices = _probe_agents(engine, found, args)
     trusting.require(engine, common.key_of(git), found, args.get("trust"))
     choice = checkouts.choose(git, found.target, args.get("checkout"))
     engine.check_bays(git, found.config)
-    return about, choice
+    return about, choice, notices
 
 
 def _refuse_filters(git: Repository, found: Resolved) -> None:
@@ -106,20 +114,38 @@ def _refuse_filters(git: Repository, found: Resolved) -> None:
         )
 
 
-def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> None:
-    """Refuse at once when an agent that a task needs cannot be started as the caller's environment is."""
+def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> list[str]:
+    """Refuse at once when no agent of a task can be started as the caller's environment is; tell of those that cannot.
+
+    The session looks again when it starts, and takes the first that can be started then.
+    """
     given = {str(k): str(v) for k, v in (args.get("env") or os.environ).items()}
-    for spec in {(s.name, s.permissions): s for s in _specs(found.config, found.plan)}.values():
-        reason = engine.parts.agent(spec.type).probe(spec, given)
-        if reason is not None:
+    notices = {}
+    for specs in {tuple((s.name, s.permissions) for s in specs): specs for specs in _specs(found)}.values():
+        reasons = {spec.name: engine.parts.agent(spec.type).probe(spec, given) for spec in specs}
+        first, left = specs[0].name, [name for name, reason in reasons.items() if reason is None]
+        if not left:
             raise StrettoError(
-                reason, code="agent_missing", object=spec.name, hint="install it, or choose another with --agent NAME"
+                str(reasons[first]),
+                code="agent_missing",
+                object=first,
+                hint="install it, or choose another with --agent NAME",
             )
+        if left[0] != first:
+            notices[first] = f"{reasons[first]}; {left[0]} takes its tasks"
+    return list(notices.values())
 
 
-def _specs(config: Mapping[str, Any], plan: Plan) -> list[AgentSpec]:
-    """The agents that the tasks of a plan begin with."""
-    return [agent_spec(config, t.role, t.agent or config["agent"], t.model) for t in plan.tasks]
+def _specs(found: Resolved) -> list[list[AgentSpec]]:
+    """For each task of the plan the agents that may do it, in their order."""
+    return [agents_for(found.config, task) for task in found.plan.tasks]
+
+
+def agents_for(config: Mapping[str, Any], task: PlanTask) -> list[AgentSpec]:
+    """The agents that may do a task, in their order."""
+    chosen = task.agent or config["agent"]
+    count = len(choices(config, task.role, chosen))
+    return [agent_spec(config, task.role, chosen, task.model, fallen) for fallen in range(count)]
 
 
 def _plan_path(args: common.Args) -> str | None:
@@ -198,7 +224,7 @@ def _captured(config: Mapping[str, Any], args: common.Args) -> dict[str, str]:
 
 def _with_own(config: Mapping[str, Any], plan: Plan, args: common.Args) -> dict[str, Any]:
     """Let agents have what their own programs read from the person's environment, as far as it is set there."""
-    types = {spec.type for spec in _specs(config, plan)}
+    types = {spec.type for task in plan.tasks for spec in agents_for(config, task)}
     given: Mapping[str, str] = args.get("env") or {}
     own = {n: secret for t in types for n, secret in agents.declared(t).variables.items() if given.get(n)}
     capture = {**{name: name for name in own}, **config["capture"]}

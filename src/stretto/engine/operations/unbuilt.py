@@ -46,7 +46,6 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
 def notices(config: Mapping[str, Any], plan: Plan) -> list[str]:
     """One line for what is there and not used."""
     unused = [f"[{'database' if key == 'database' else f'workspace.{key}'}]" for key in _TABLES if config.get(key)]
-    unused += [f"fallback of role {name}" for name, role in config.get("roles", {}).items() if role.get("fallback")]
     unused += [f"{name} of task {task.id}" for task in plan.tasks for name in ("branch", "env") if getattr(task, name)]
     return [f"not used yet: {', '.join(unused)}"] if unused else []
 
