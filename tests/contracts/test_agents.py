@@ -70,6 +70,11 @@ def pi(name: str) -> Case:
     return Case(agents.find("pi"), AgentSpec("p", "pi", command=(sys.executable,)), lines, "stream")
 
 
+def codex(name: str) -> Case:
+    lines = (GOLDEN / "codex" / f"{name}.jsonl").read_bytes().splitlines()
+    return Case(agents.find("codex"), AgentSpec("c", "codex", command=(sys.executable,)), lines, "stream")
+
+
 TALK = [b"building \xf0\x9f\x94\xa7", b"", b"\x1b[31mred\xff", b"x" * 100_000]
 CASES: dict[str, Callable[[], Case]] = {
     "claude-edit": lambda: claude("edit"),
@@ -81,6 +86,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "pi-questions": lambda: pi("questions"),
     "pi-interrupt": lambda: pi("interrupt"),
     "pi-trouble": lambda: pi("trouble"),
+    "codex-edit": lambda: codex("edit"),
+    "codex-questions": lambda: codex("questions"),
+    "codex-interrupt": lambda: codex("interrupt"),
+    "codex-trouble": lambda: codex("trouble"),
     "command": lambda: Case(
         agents.find("command"), AgentSpec("c", "command", command=(sys.executable, "-c", "0")), TALK, "turns"
     ),
@@ -151,7 +160,7 @@ def test_a_stream_has_a_conversation_that_can_be_resumed(case: Case, context: Se
     assert other.conversation != first.conversation
 
 
-NAMES = ["claude-edit", "pi-edit", "command", "scripted", "fake-stream", "fake-choosing", "fake-turns"]
+NAMES = ["claude-edit", "codex-edit", "pi-edit", "command", "scripted", "fake-stream", "fake-choosing", "fake-turns"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -225,7 +234,7 @@ def test_a_daemon_that_restarts_between_two_lines_changes_nothing(case: Case) ->
     assert len(json.dumps(state)) < 20_000
 
 
-@pytest.mark.parametrize("name", ["claude-edit", "pi-edit", "command", "fake-stream"])
+@pytest.mark.parametrize("name", ["claude-edit", "codex-edit", "pi-edit", "command", "fake-stream"])
 @given(lines=st.lists(st.binary() | st.text().map(str.encode), max_size=8))
 def test_no_bytes_make_it_fail(name: str, lines: list[bytes]) -> None:
     agent = CASES[name]().agent

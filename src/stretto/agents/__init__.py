@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: type -> "module:class"
 ADAPTERS: dict[str, str] = {
     "claude": "stretto.agents.claude:ClaudeAgent",
+    "codex": "stretto.agents.codex:CodexAgent",
     "command": "stretto.agents.command:CommandAgent",
     "pi": "stretto.agents.pi:PiAgent",
     "scripted": "stretto.agents.scripted:ScriptedAgent",

@@ -19,7 +19,7 @@ from stretto.core.who import TIERS
 
 SCHEMA = 1
 #: the types of agents that come with stretto; other packages may provide more
-AGENT_TYPES = ("claude", "command", "pi", "scripted")
+AGENT_TYPES = ("claude", "codex", "command", "pi", "scripted")
 PROVIDERS = ("sqlite", "postgres-database", "postgres-schema", "postgres-cluster", "memory", "command")
 STAGES = ("plan", "implement", "check", "review", "approve", "land")
 DEFAULT_STAGES = ("implement", "check", "approve", "land")
