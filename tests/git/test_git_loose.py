@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stretto.git import loose
+from stretto.git import loose, worktree
 from stretto.git.repository import Repository
 
 
@@ -80,3 +82,49 @@ def test_a_commit_contains_all_or_not(person: Any, repository: Repository) -> No
     assert repository.contains_all(second, [first, second])
     assert not repository.contains_all(second, [first, other])
     assert not repository.contains_all(first, [second])
+
+
+def test_worktrees_read_from_files_are_those_that_git_lists(
+    person: Any, repository: Repository, short_folder: Path
+) -> None:
+    head = person.git("rev-parse", "HEAD")
+    person.git("worktree", "add", "-q", "-b", "one", str(short_folder / "one"))
+    person.git("worktree", "add", "-q", "--detach", str(short_folder / "two ü"))
+    person.git("worktree", "add", "-q", "-b", "deep/er", str(short_folder / "three"))
+    person.git("worktree", "add", "-q", "-b", "lost", str(short_folder / "lost"))
+    shutil.rmtree(short_folder / "lost")
+    person.git("pack-refs", "--all")
+    listed = worktree._listed(repository.context)
+    assert len(listed) == 5
+    assert dict(worktree.worktrees(repository.context)) == listed
+    assert {path for path, _ in loose.heads(repository.common, repository.root)} == set(listed), "nobody was asked"
+
+    person.git("symbolic-ref", "refs/heads/alias", "refs/heads/deep/er")
+    person.git("symbolic-ref", "HEAD", "refs/heads/alias", cwd=short_folder / "one")
+    with pytest.raises(loose.Unsure):
+        loose.heads(repository.common, repository.root)
+    assert worktree.worktrees(repository.context) == worktree._listed(repository.context)
+    assert person.git("rev-parse", "HEAD") == head
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ref: refs/heads/ä\n", "ref: elsewhere\n", "0" * 39 + "\n", "ref: refs/heads/a//b\n"]
+)
+def test_doubtful_heads_are_left_to_git(person: Any, repository: Repository, short_folder: Path, text: str) -> None:
+    person.git("worktree", "add", "-q", "-b", "one", str(short_folder / "one"))
+    (repository.common / "worktrees" / "one" / "HEAD").write_text(text)
+    with pytest.raises(loose.Unsure):
+        loose.heads(repository.common, repository.root)
+
+
+def test_whether_there_are_refs_below_a_prefix(person: Any, repository: Repository) -> None:
+    head = person.git("rev-parse", "HEAD")
+    below = "refs/stretto/snap/run-abcd/one/"
+    assert not loose.any_below(repository.common, below)
+    person.git("update-ref", f"{below}1", head)
+    assert loose.any_below(repository.common, below)
+    assert not loose.any_below(repository.common, "refs/stretto/snap/run-abcd/on/")
+    person.git("pack-refs", "--all", "--prune")
+    assert loose.any_below(repository.common, below)
+    person.git("update-ref", "-d", f"{below}1")
+    assert [one.ref for one in repository.snapshots("run-abcd/one")] == []

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from stretto.core.errors import GitFailed, StrettoError
+from stretto.git import shadow
+from stretto.git.context import Context
 from stretto.git.repository import Repository
 
 UID = "run-aaaa/task"
@@ -250,3 +252,40 @@ def test_owners_that_are_no_tasks_have_snapshots_too(person: Any, repository: Re
     assert made is not None
     assert made.ref == "refs/stretto/snap/gate-1/1"
     assert repository.snapshots("gate 1") == [made]
+
+
+def test_the_index_that_we_gave_is_known_until_its_user_changes_it(
+    person: Any, repository: Repository, place: Path
+) -> None:
+    person.write("a", "1", cwd=place)
+    commit = repository.commit_all(place, BRANCH, "a turn")
+    assert commit is not None
+    person.git("reset", "-q", "--soft", "HEAD~1", cwd=place)
+    person.write("a", "2", cwd=place)
+    made = repository.snapshot(place, UID, "staged is what we gave, HEAD is not")
+    assert made is not None
+    staged = repository.parents(made.commit)[1]
+    assert repository.tree_of(staged) == repository.tree_of(commit)
+    person.write("forced.log", "n", cwd=place)
+    person.git("add", "-f", "forced.log", cwd=place)
+    again = repository.snapshot(place, UID, "forced")
+    assert again is not None
+    assert "forced.log" in listing(person, again.commit)
+
+
+def test_an_index_that_was_changed_meanwhile_is_not_taken_for_ours(
+    person: Any, repository: Repository, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = shadow.set_given
+
+    def late(context: Context, worktree: shadow.Worktree, *words: Any) -> None:
+        person.write("forced.log", "n", cwd=place)
+        person.git("add", "-f", "forced.log", cwd=place)
+        real(context, worktree, *words)
+
+    monkeypatch.setattr(shadow, "set_given", late)
+    person.write("a", "1", cwd=place)
+    repository.commit_all(place, BRANCH, "a turn")
+    made = repository.snapshot(place, UID, "x")
+    assert made is not None
+    assert "forced.log" in listing(person, made.commit)

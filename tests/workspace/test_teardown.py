@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from stretto import process
 from stretto.core.errors import StrettoError
 from stretto.git.repository import Repository as RealGit
 from stretto.interfaces import Git, Workspace
@@ -114,6 +116,25 @@ def test_removal_leaves_nothing_in_place_and_loses_nothing(place: Place):
     assert place.bays().find(UID, "task", {}) is None
     assert [each.id for each in place.bays().removals()] == [removal.id]
     assert (place.bays().measured(removal).bytes or 0) >= 5000
+
+
+def test_making_and_removing_a_workspace_start_few_programs(place: Place, monkeypatch: pytest.MonkeyPatch):
+    """Each costs milliseconds, and both are promised to take tens of them."""
+    started: list[str] = []
+    real = process.run
+
+    def counted(argv: Sequence[str], **words: Any) -> process.Completed:
+        started.append(" ".join(argv[:2]))
+        return real(argv, **words)
+
+    monkeypatch.setattr(process, "run", counted)
+    (place.path / "new.txt").write_text("not committed\n")
+    place.bays().remove(UID, place.path, BRANCH, "asked")
+    snapshot = ["git status", "git update-index", "git write-tree", "git commit-tree", "git update-ref"]
+    assert started == [*snapshot, "git update-ref", "git update-ref"], "the snapshot; tip kept; branch deleted"
+    started.clear()
+    place.ensure("plan-abcd/other")
+    assert len(started) <= 5, started
 
 
 def test_undo_gives_everything_back_byte_for_byte(place: Place):

@@ -40,6 +40,7 @@ def commit_all(context: Context, path: Path, branch: str, message: str) -> str |
         commit = refs.commit_tree(context, tree, [head, *merged], message)
         failpoint("daemon.git.commit_all.before")
         _move(context, found, branch, head, commit)
+        shadow.set_given(context, worktree, place, commit, tree)
         shadow.replace_index(place, place.git_dir / "index.full", commit, tree)
     failpoint("daemon.git.commit_all.after")
     return commit

@@ -158,6 +158,21 @@ def borrow_index(worktree: Worktree, place: run.Place) -> Path | None:
     return copy
 
 
+#: what is remembered of the index of a worktree's user: it adds no ignored path by force; the tree that is staged
+UNFORCED, STAGED = "unforced", "staged"
+
+
+def set_given(context: Context, worktree: Worktree, place: run.Place, commit: str, tree: str) -> None:
+    """Remember that the worktree's user was given `index.full` as the index of this commit.
+
+    Nothing is remembered when that index is another one by now: a git command of theirs came in between.
+    """
+    state, ours = index_state(worktree), (place.git_dir / "index.full").stat()
+    if state[1:3] == (ours.st_size, ours.st_mtime_ns):
+        context.remembered[(place.git_dir, UNFORCED)] = ((state, commit), "")
+        context.remembered[(place.git_dir, STAGED)] = (state, tree)
+
+
 def index_state(worktree: Worktree) -> tuple[int, ...]:
     """Changes whenever git replaces the index of this worktree's user."""
     try:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stretto.core import names
 from stretto.failpoints import failpoint
-from stretto.git import refs, run, shadow, survey
+from stretto.git import loose, refs, run, shadow, survey
 from stretto.git.context import Context
 from stretto.interfaces import Snapshot
 
@@ -43,6 +44,9 @@ class _Stored:
 
 def _stored(context: Context, uid: str) -> list[_Stored]:
     start = prefix(uid)
+    with suppress(loose.Unsure):
+        if not loose.any_below(context.common, start):
+            return []
     form = "%(refname)%00%(objectname)%00%(tree)%00%(parent)%00%(committerdate:unix)%00%(contents)%00"
     done = context.git("for-each-ref", f"--format={form}", "--", start)
     parts = run.fields(done.stdout)
@@ -112,7 +116,7 @@ def _staged(context: Context, found: survey.Look, tree: str) -> list[str]:
 
 
 def _staged_tree(context: Context, found: survey.Look) -> str:
-    key = (found.shadow.git_dir, "staged")
+    key = (found.shadow.git_dir, shadow.STAGED)
     state, tree = context.remembered.get(key, (None, ""))
     if state == (now := shadow.index_state(found.worktree)):
         return tree

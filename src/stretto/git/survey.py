@@ -20,6 +20,7 @@ from stretto.core.errors import GitFailed
 from stretto.git import run
 from stretto.git.context import Context
 from stretto.git.shadow import (
+    UNFORCED,
     Worktree,
     borrow_index,
     copy_index,
@@ -144,7 +145,7 @@ def _without_sparse(worktree: Worktree, place: run.Place, changed: Sequence[str]
 
 def _forced(context: Context, worktree: Worktree, place: run.Place, entries: _Entries) -> list[str]:
     """Ignored paths that the worktree's user added by force. An index that cannot be read adds nothing."""
-    key = (place.git_dir, "unforced")
+    key = (place.git_dir, UNFORCED)
     state = (index_state(worktree), entries.head)
     rules = any(path.rsplit("/", 1)[-1] == ".gitignore" for path in (*entries.changed, *entries.untracked))
     if not rules and context.remembered.get(key) == (state, ""):

@@ -19,7 +19,7 @@ from pathlib import Path
 from stretto import files
 from stretto.core.errors import Conflict, GitFailed, StrettoError
 from stretto.failpoints import failpoint
-from stretto.git import refs, run, shadow
+from stretto.git import loose, refs, run, shadow
 from stretto.git.context import Context
 from stretto.git.shadow import Worktree
 from stretto.process import Completed
@@ -27,6 +27,14 @@ from stretto.process import Completed
 
 def worktrees(context: Context) -> dict[Path, str | None]:
     """All registered worktrees, the main one first, with the branch that each has out (None: detached)."""
+    try:
+        heads = loose.heads(context.common, context.root)
+    except loose.Unsure:
+        return _listed(context)
+    return {path: ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None for path, ref in heads}
+
+
+def _listed(context: Context) -> dict[Path, str | None]:
     done = _list(context)
     found: dict[Path, str | None] = {}
     path: Path | None = None
@@ -133,6 +141,7 @@ def _fill(context: Context, worktree: Worktree) -> None:
         run.run(full, "read-tree", "--reset", "-u", head, timeout=run.LONG)
         shadow.replace_index(place, place.git_dir / "index.full", head, tree)
         shadow.copy_index(place.git_dir / "index.full", worktree.index)
+        shadow.set_given(context, worktree, place, head, tree)
 
 
 def switch_worktree(context: Context, path: Path, commit: str) -> None:
