@@ -99,8 +99,9 @@ class Folder:
 
     def _check_owner(self) -> None:
         marker = self.path / ".stretto" / "folder.json"
+        # listed before the marker is looked for: who prepares the folder just now writes the marker first
+        found = [path.name for path in self.path.iterdir() if path.name != ".stretto"]
         if not marker.exists():
-            found = [path.name for path in self.path.iterdir() if path.name != ".stretto"]
             if found:
                 raise self._refused(f"exists, was not made by stretto and holds {sorted(found)[0]}")
             return
