@@ -66,6 +66,8 @@ POINTS: tuple[str, ...] = (
     "daemon.workspace.layer.back.after",
     "daemon.workspace.layer.purge.before",
     "daemon.workspace.layer.purge.after",
+    "daemon.ports.commit.before",
+    "daemon.ports.commit.after",
     "daemon.workspace.drop.before",
     "daemon.workspace.drop.after",
     "daemon.workspace.remove.before",

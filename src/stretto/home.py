@@ -130,10 +130,14 @@ def home_folder(environ: Mapping[str, str] | None = None) -> str:
     env = os.environ if environ is None else environ
     if named := env.get("STRETTO_HOME"):
         return os.path.realpath(_expanded(named))
-    state = env.get("XDG_STATE_HOME", "")
+    return os.path.realpath(f"{state_folder(env)}/stretto")
+
+
+def state_folder(environ: Mapping[str, str]) -> str:
+    """The user's XDG state folder, which all homes of this user share. Touches nothing."""
+    state = environ.get("XDG_STATE_HOME", "")
     # the XDG specification says that a relative path is to be ignored
-    base = state if state.startswith("/") else f"{_user_folder(env)}/.local/state"
-    return os.path.realpath(f"{base}/stretto")
+    return state if state.startswith("/") else f"{_user_folder(environ)}/.local/state"
 
 
 def _expanded(named: str) -> str:

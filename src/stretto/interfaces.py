@@ -150,7 +150,7 @@ class Workspace:
     """What a task or a gate works in. `env` is the full contract environment (CONTRACTS), without secrets.
 
     `fresh`: this call made the bay. `ready`: what was given to `Workspaces.set_ready` since then, or None: the set-up
-    of this bay has not been completed.
+    of this bay has not been completed. `held`: the variables among `env` that come from what it holds (ports …).
     """
 
     owner: str
@@ -161,6 +161,7 @@ class Workspace:
     env: dict[str, str]
     fresh: bool = False
     ready: str | None = None
+    held: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

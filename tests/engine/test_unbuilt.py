@@ -81,10 +81,10 @@ def models(spine: Spine) -> list[str]:
 
 def test_what_is_only_missing_is_told_in_one_line() -> None:
     text = (
-        '[workspace]\nports = ["api"]\n[workspace.serve.web]\nrun = "make serve"\n[database]\nprovider = "sqlite"\n'
+        '[workspace.serve.web]\nrun = "make serve"\n[database]\nprovider = "sqlite"\n'
         '[roles.tester]\nfallback = ["claude"]\n'
     )
     found = frozen(text, '- branch: PROJ-1\n- env: {"A": "1"}\n')
     unbuilt.refuse(*found)
-    said = "[workspace.ports], [workspace.serve], [database], fallback of role tester, branch of task a, env of task a"
+    said = "[workspace.serve], [database], fallback of role tester, branch of task a, env of task a"
     assert unbuilt.notices(*found) == [f"not used yet: {said}"]

@@ -89,6 +89,7 @@ def _clean_environment(world: World) -> None:
     os.environ[RUN_VARIABLE] = world.id
     os.environ["LANG"] = os.environ["LC_ALL"] = "C.UTF-8"
     os.environ["TMPDIR"] = str(world.folder)
+    os.environ["STRETTO_LEASES"] = str(world.folder / "leases" / "ports.db")
     os.environ["PYTHONPATH"] = str(SOURCES)
     programs = str(Path(sys.executable).parent)
     if not os.environ.get("PATH", "").startswith(programs + os.pathsep):

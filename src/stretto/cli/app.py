@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "messages": ("show", "The messages to a task's agent and how far they got."),
         "queue": ("show", "The landing queue."),
         "path": ("show", "The folder of a task's workspace."),
+        "ports": ("ports", "Which ports belong to which workspace, and who listens there."),
         "wait": ("watch", "Wait until tasks have landed, ended, gone idle or need you."),
     },
     "Steer": {

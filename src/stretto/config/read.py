@@ -21,6 +21,7 @@ SCHEMA = 1
 #: the types of agents that come with stretto; other packages may provide more
 AGENT_TYPES = ("claude", "codex", "command", "pi", "scripted")
 PROVIDERS = ("sqlite", "postgres-database", "postgres-schema", "postgres-cluster", "memory", "command")
+PORT_SCHEMES = ("block", "offset")
 STAGES = ("plan", "implement", "check", "review", "approve", "land")
 DEFAULT_STAGES = ("implement", "check", "approve", "land")
 MOST_OPEN = 256
@@ -40,6 +41,7 @@ class Config:
     env: dict[str, Any] = field(default_factory=dict)
     env_file: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
+    port_scheme: str = "block"
     serve: dict[str, Any] = field(default_factory=dict)
     sandbox: str = "none"
     database: dict[str, Any] = field(default_factory=dict)
@@ -58,13 +60,21 @@ class Config:
 
 
 def _ports(value: Any, place: str, notes: Notes) -> Any:
-    """Names with their place in the block of 20 ports; a list numbers them from 1."""
+    """Names with their place in the block of 20 ports; a list numbers them from 1.
+
+    With `scheme = "offset"` the numbers are ports, to which the workspace's slot is added.
+    """
     if isinstance(value, list):
         value = {str(name): n for n, name in enumerate(value, 1)}
-    read = v.named(v.number(0, 19), "port", names.is_env_name)(value, place, notes)
-    if read is not v.WRONG and len(set(read.values())) < len(read):
-        notes.wrong(place, "two ports have the same place in the block", "give each another number from 0 to 19")
-    return read
+    if not isinstance(value, dict):
+        return v.named(v.number(0, 19), "port")(value, place, notes)
+    scheme = v.choice(*PORT_SCHEMES)(value.get("scheme", "block"), f"{place}.scheme", notes)
+    low, high = (1, 64000) if scheme == "offset" else (0, 17)
+    wanted = {name: number for name, number in value.items() if name != "scheme"}
+    read = v.named(v.number(low, high), "port", names.is_env_name)(wanted, place, notes)
+    if len(set(read.values())) < len(read):
+        notes.wrong(place, "two ports have the same number", f"give each another number from {low} to {high}")
+    return {"scheme": scheme, **read}
 
 
 def _type(value: Any, place: str, notes: Notes) -> Any:
@@ -148,6 +158,9 @@ def parse(text: str) -> tuple[Config, list[Mistake]]:
     read = v.table(TABLES)(data, "", notes)
     flat = {key: value for name in ("project", "workspace", "pipeline", "limits") for key, value in _part(read, name)}
     named = {name: read[name] for name in ("database", "checks", "roles", "agents") if name in read}
+    if "ports" in flat:
+        flat = {**flat, "ports": dict(flat["ports"])}
+        flat["port_scheme"] = flat["ports"].pop("scheme", "block")
     config = Config(**flat, **named)
     _check_together(config, notes)
     found = [Mistake(place, _line_of(text, place), message, form) for place, message, form in notes.found]

@@ -70,6 +70,7 @@ def resolve(
         "setup": [dict(command) for command in config.setup],
         "env_file": config.env_file,
         "ports": dict(config.ports),
+        "port_scheme": config.port_scheme,
         "serve": {name: dict(server) for name, server in config.serve.items()},
         "sandbox": config.sandbox,
         "database": dict(config.database) or None,

@@ -260,6 +260,7 @@ class Task:
     note: str = ""
     report: str | None = None
     cleaned: bool = False
+    held: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

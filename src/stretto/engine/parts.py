@@ -26,6 +26,10 @@ class Repository:
     workspaces: Workspaces
 
 
+#: what the configuration says of bays: runs that say the same share them
+_BAY_KEYS = ("worktrees", "env", "env_file", "copy", "secret_names", "ports", "port_scheme")
+
+
 class Repositories:
     """Opens each repository once; keyed by its root and what the configuration says of bays."""
 
@@ -49,7 +53,7 @@ class Repositories:
         """The repository of a run, with bays where its configuration wants them."""
         git = self.git(run.root)
         config = run.config
-        said = [config.get(name) for name in ("worktrees", "env", "env_file", "copy", "secret_names")]
+        said = [config.get(name) for name in _BAY_KEYS]
         place = (run.root, json.dumps(said, sort_keys=True))
         with self._lock:
             if place not in self._workspaces:

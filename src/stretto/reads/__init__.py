@@ -33,6 +33,7 @@ READS: dict[str, str] = {
     "prompt": "stretto.reads.history:prompt",
     "queue": "stretto.reads.status:queue",
     "snapshots": "stretto.reads.work:snapshots",
+    "ports": "stretto.reads.ports:ports",
     "status": "stretto.reads.status:status",
     "task": "stretto.reads.task:task",
     "usage": "stretto.reads.usage:usage",

@@ -105,7 +105,9 @@ def workspace_json(f: Facts) -> Json | None:
     t = f.task
     if t.workspace is None or t.outcome is not None:
         return None
-    return {"path": t.workspace, "slot": t.bay, "ports": {}, "database": None, "sandbox": "none"}
+    ports = {name: int(value) for name, value in t.held.items() if name == "PORT" or name.startswith("PORT_")}
+    slot = int(t.held.get("STRETTO_SLOT", t.bay or 0))
+    return {"path": t.workspace, "slot": slot, "ports": ports, "database": None, "sandbox": "none"}
 
 
 def session_json(s: Session | None, now: float, live: bool) -> Json | None:

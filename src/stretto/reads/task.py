@@ -176,4 +176,5 @@ def contract(t: Task, run: Run) -> dict[str, str]:
         tree=str(t.tree or ""),
         slot=int(t.bay or 0),
     )
+    fixed.update(t.held)
     return {**environment.fill(run.config.get("env", {}), fixed), **fixed}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: PRAGMA user_version of the newest migration
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Reader:

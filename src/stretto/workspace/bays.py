@@ -34,7 +34,7 @@ from stretto.core import names
 from stretto.core.errors import Conflict, GitFailed, StrettoError
 from stretto.failpoints import failpoint
 from stretto.interfaces import Git, Removal, Workspace
-from stretto.workspace import bootstrap, deletion, environment, journal, registration
+from stretto.workspace import bootstrap, deletion, environment, journal, registration, stack
 from stretto.workspace.folder import Folder, locate
 from stretto.workspace.journal import Bay, Cabinet, Record
 from stretto.workspace.layers import Layer, Leftover, Stack
@@ -87,8 +87,8 @@ class Bays:
     def open(cls, git: Git, home: Path, config: Mapping[str, Any]) -> Bays:
         """The bays of a repository as a run's frozen configuration wants them, for the home folder `home`."""
         folder = locate(git.root, git.common, home, config.get("worktrees") or None)
-        name = hashlib.sha256(os.fsencode(os.path.realpath(home))).hexdigest()[:16]
-        return cls(git, folder, name, Settings.of(config))
+        name = home_name(home)
+        return cls(git, folder, name, Settings.of(config), layers=stack.configured(git, name, config))
 
     # ------------------------------------------------------------ take
 
@@ -314,7 +314,7 @@ class Bays:
         filled = environment.fill(self._settings.env, fixed)
         whole = {**_unported(env), **filled, **fixed}
         path = self.folder.bay(bay.number)
-        return Workspace(bay.owner, bay.purpose, path, bay.number, bay.branch, whole, fresh, bay.ready)
+        return Workspace(bay.owner, bay.purpose, path, bay.number, bay.branch, whole, fresh, bay.ready, dict(values))
 
     def _contract(self, bay: Bay, commit: str, env: Mapping[str, str]) -> dict[str, str]:
         fixed = environment.contract(
@@ -428,6 +428,11 @@ class Bays:
         records = self._records.all()
         if self.folder.quarantine.is_dir():
             yield from (path for path in self.folder.quarantine.iterdir() if path.name not in records)
+
+
+def home_name(home: Path) -> str:
+    """How bays and leases name the home folder whose daemon made them."""
+    return hashlib.sha256(os.fsencode(os.path.realpath(home))).hexdigest()[:16]
 
 
 def _is_full(error: StrettoError | OSError) -> bool:

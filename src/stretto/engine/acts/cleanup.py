@@ -56,7 +56,7 @@ def write_removal(parts: Parts, f: Facts, removal: Removal | None, reason: str) 
     kept = _kept_ref(f.task)
     held = kept if git.read_ref(kept) else None
     with parts.store.write() as tx:
-        tx.update(Task, f.task.uid, workspace=None, bay=None, branch=None, kept=held)
+        tx.update(Task, f.task.uid, workspace=None, bay=None, held={}, branch=None, kept=held)
         if removal is not None:
             insert_removal(tx, f, removal, reason)
 

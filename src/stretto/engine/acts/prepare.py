@@ -35,6 +35,7 @@ def prepare(parts: Parts, f: Facts, action: Prepare) -> None:
             branch=workspace.branch,
             workspace=str(workspace.path),
             bay=workspace.bay,
+            held=workspace.held,
             head=f.task.head or base,
         )
         tx.event("task.prepared", task=f.task.uid, path=str(workspace.path), base=base, branch=workspace.branch)

@@ -244,7 +244,7 @@ def _change(tx: Writer, f: Facts, effect: Consequence) -> None:
     if effect.requeue:
         tx.execute("UPDATE queue SET settled = 1 WHERE task = ? AND settled = 0 AND state = 'ejected'", t.uid)
     if effect.rebuild:
-        tx.update(Task, t.uid, workspace=None, bay=None)
+        tx.update(Task, t.uid, workspace=None, bay=None, held={})
 
 
 def cancel(tx: Writer, task: Task) -> None:

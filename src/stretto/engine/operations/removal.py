@@ -47,9 +47,11 @@ def undo(engine: Engine, args: common.Args) -> dict[str, Any]:
     run = _run(engine, str(row["task"]))
     data = row["data"]
     path = _brought_back(engine, run, row)
+    space = engine.parts.repositories.of(run).workspaces.find(str(row["task"]), "task", {})
+    held = space.held if space is not None else {}
     with engine.store.write() as tx:
         tx.execute("UPDATE removals SET undone_at = ? WHERE id = ?", tx.now, row["id"])
-        tx.update(Task, str(row["task"]), workspace=path, branch=data.get("branch"), cleaned=True)
+        tx.update(Task, str(row["task"]), workspace=path, branch=data.get("branch"), held=held, cleaned=True)
         tx.event("workspace.undone", task=str(row["task"]), undo=row["id"], path=path)
     engine.reconciler.nudge(None)
     with engine.store.read() as db:

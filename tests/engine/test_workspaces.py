@@ -1,0 +1,77 @@
+"""What a task's workspace holds reaches its agent, its checks, the gate, and whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stretto.reads import read
+from stretto.workspace.port_leases import registry
+from tests.engine.spine import Spine, plan, running, task, turns, write
+
+CONFIG = '[workspace.ports]\napi = 3\n[workspace.env]\nAPI_URL = "http://127.0.0.1:{port.api}"\n'
+
+
+@pytest.fixture
+def spine(home, make_repo, tmp_path: Path) -> Iterator[Spine]:
+    repo = make_repo("repo", {"README.md": "hello\n", "stretto.toml": CONFIG})
+    with running(repo, tmp_path) as spine:
+        yield spine
+
+
+def ask(spine: Spine, verb: str, **args: Any) -> dict[str, Any]:
+    with spine.engine.store.read() as db:
+        return read(verb, db, {"cwd": str(spine.repo.path), "live": True, "now": 0.0, **args})
+
+
+def test_ports_reach_agents_checks_gate_and_reader(spine: Spine, tmp_path: Path):
+    said = tmp_path / "said"
+    check = f"echo $STRETTO_PURPOSE $STRETTO_TASK $PORT $PORT_API $API_URL $STRETTO_SLOT >> {said}"
+    spine.run(
+        plan(task("one"), task("two"), checks=f'["{check}"]'),
+        {id: turns([write(f"{id}.txt", id)]) for id in ("one", "two")},
+        approve="human",
+        open=2,
+    )
+    spine.wait(lambda: len([i for i in spine.items() if i.kind.value == "review"]) == 2)
+    tasks = {t["id"]: t for t in ask(spine, "status")["tasks"]}
+    for id in ("one", "two"):
+        space = tasks[id]["workspace"]
+        start = 20000 + 20 * space["slot"]
+        assert space["ports"] == {"PORT": start, "PORT_API": start + 3}
+        env = ask(spine, "env", task=id)["env"]
+        assert (env["PORT"], env["API_URL"]) == (str(start), f"http://127.0.0.1:{start + 3}")
+        assert env["STRETTO_SLOT"] == str(space["slot"])
+        assert f"`PORT_API={start + 3}`" in spine.messages(id)[0].text
+    leases = {lease["owner"].rpartition("/")[2]: lease for lease in ask(spine, "ports")["leases"]}
+    assert {id: leases[id]["slot"] for id in ("one", "two")} == {id: tasks[id]["workspace"]["slot"] for id in tasks}
+    assert all(leases[id]["held"] and leases[id]["own_home"] for id in ("one", "two"))
+    for item in spine.items():
+        spine.call("answer", item=item.id, answer="approve")
+    assert set(spine.wait_over(60).values()) == {"landed"}
+    lines = [line.split() for line in said.read_text().splitlines()]
+    slots = {(purpose, id): (port, api, url, slot) for purpose, id, port, api, url, slot in lines}
+    tasks_ports = {slots["task", id][0] for id in ("one", "two")}
+    gate_ports = {found[0] for (purpose, _), found in slots.items() if purpose == "gate"}
+    assert len(tasks_ports) == 2
+    assert len(gate_ports) == 1
+    assert not tasks_ports & gate_ports
+    assert all(found[2] == f"http://127.0.0.1:{found[1]}" for found in slots.values())
+    spine.wait(lambda: all(t.cleaned for t in spine.tasks()))
+    mine = [lease for lease in registry().all() if lease.owner.repository == str(spine.repo.path / ".git")]
+    assert [lease.owner.purpose for lease in mine] == ["gate"]
+
+
+def test_undo_brings_the_ports_back(spine: Spine):
+    spine.run(plan(task("one")), {"one": turns([write("one.txt", "1")])}, approve="human")
+    spine.wait_item("review")
+    before = spine.task("one").held
+    assert before["PORT_API"]
+    spine.call("remove", task="one")
+    assert spine.task("one").held == {}
+    spine.call("undo")
+    assert spine.task("one").held == before
+    assert ask(spine, "env", task="one")["env"]["PORT"] == before["PORT"]
