@@ -142,7 +142,8 @@ def _show_details(error: StrettoError, as_json: bool) -> None:
         note("\n".join(clean(line) for line in str(told).splitlines()))
 
 
-def _ask_trust(error: StrettoError) -> Json:
+def ask_trust(error: StrettoError) -> Json:
+    """Show the commands that are not allowed yet and ask; the argument that allows them. Raises the error at a no."""
     note("These commands come from the repository's configuration or the plan and would run on this machine:")
     for line in str(error.details.get("listing") or "").splitlines():
         note(f"  {clean(line)}")
@@ -167,7 +168,7 @@ def _ask_change(error: StrettoError) -> Json:
     return {"yes": True}
 
 
-_QUESTIONS = {"untrusted": _ask_trust, "checkout_choice": _ask_checkout, "confirm": _ask_change}
+_QUESTIONS = {"untrusted": ask_trust, "checkout_choice": _ask_checkout, "confirm": _ask_change}
 
 
 # ---------------------------------------------------------------- afterwards

@@ -193,6 +193,10 @@ class Usage:
         return self.input + self.output + self.cache_read + self.cache_write
 
 
+#: what stands where the owners of other workspaces have their run
+BY_HAND = "by-hand"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One submission of a plan to a repository. `config` is the frozen, resolved configuration."""
@@ -261,6 +265,32 @@ class Task:
     report: str | None = None
     cleaned: bool = False
     held: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A workspace without a task. `path` None: it was not made yet; `ready`: its set-up has run.
+
+    `env` is its environment without what was captured and without secrets, `config` as a run freezes it.
+    """
+
+    repo: str
+    name: str
+    root: str
+    path: str | None
+    branch: str | None
+    base: str
+    held: dict[str, str]
+    env: dict[str, str]
+    config: dict[str, Any]
+    adopted: bool
+    ready: bool
+    created_at: float
+
+    @property
+    def owner(self) -> str:
+        """Its name among the owners of workspaces, a uid in form."""
+        return f"{BY_HAND}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,14 +51,17 @@ class Repositories:
 
     def of(self, run: Run) -> Repository:
         """The repository of a run, with bays where its configuration wants them."""
-        git = self.git(run.root)
-        config = run.config
+        return Repository(run.repo, self.git(run.root), self.workspaces(run.root, run.config))
+
+    def workspaces(self, root: str, config: Mapping[str, Any]) -> Workspaces:
+        """The bays of a repository where this configuration wants them."""
+        git = self.git(root)
         said = [config.get(name) for name in _BAY_KEYS]
-        place = (run.root, json.dumps(said, sort_keys=True))
+        place = (root, json.dumps(said, sort_keys=True))
         with self._lock:
             if place not in self._workspaces:
                 self._workspaces[place] = self._open_workspaces(git, config)
-            return Repository(run.repo, git, self._workspaces[place])
+            return self._workspaces[place]
 
 
 class Secrets:

@@ -38,6 +38,7 @@ READS: dict[str, str] = {
     "task": "stretto.reads.task:task",
     "usage": "stretto.reads.usage:usage",
     "wait": "stretto.reads.wait:wait",
+    "workspaces": "stretto.reads.spaces:workspaces",
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stretto.core.errors import StrettoError, UsageError
-from stretto.core.model import Run, Task
+from stretto.core.model import BY_HAND, Run, Space, Task
 from stretto.core.names import split_uid
 from stretto.store.sqlite import Reader
 
@@ -101,6 +101,24 @@ def find_run(db: Reader, name: str | None, repo: str | None) -> Run:
     if run is None:
         raise StrettoError("nothing was run here yet", code="no_run", object=repo, hint="stretto run PLAN.md")
     return run
+
+
+def find_space(db: Reader, name: str, repo: str | None) -> Space | None:
+    """The workspace without a task of this name in the repository: `NAME`, or `by-hand/NAME` whole."""
+    return db.one(Space, "repo = ? AND name = ?", repo, name.removeprefix(f"{BY_HAND}/"))
+
+
+def space_of(db: Reader, args: dict[str, Any]) -> Space | None:
+    """The workspace without a task that a request names in `task`; None if a task is meant.
+
+    A task of that id which is not over comes first, so that nobody is led elsewhere by an old workspace.
+    """
+    name, repo = str(args.get("task") or ""), repository(str(args.get("cwd") or "."))
+    if not name or repo is None or ("/" in name and not name.startswith(f"{BY_HAND}/")):
+        return None
+    if db.one(Task, "repo = ? AND id = ? AND outcome IS NULL", repo, name) is not None:
+        return None
+    return find_space(db, name, repo)
 
 
 def find_task(db: Reader, name: str, repo: str | None) -> Task:

@@ -100,12 +100,17 @@ def diff_json(diff: Mapping[str, Any]) -> Json | None:
     return {k: diff.get(k, 0) for k in ("files", "added", "deleted")} if "files" in diff else None
 
 
+def ports_of(held: Mapping[str, str]) -> dict[str, int]:
+    """The ports of a workspace by the names of their variables."""
+    return {name: int(value) for name, value in held.items() if name == "PORT" or name.startswith("PORT_")}
+
+
 def workspace_json(f: Facts) -> Json | None:
     """Where a task that is not over works."""
     t = f.task
     if t.workspace is None or t.outcome is not None:
         return None
-    ports = {name: int(value) for name, value in t.held.items() if name == "PORT" or name.startswith("PORT_")}
+    ports = ports_of(t.held)
     slot = int(t.held.get("STRETTO_SLOT", t.bay or 0))
     return {"path": t.workspace, "slot": slot, "ports": ports, "database": None, "sandbox": "none"}
 

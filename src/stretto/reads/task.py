@@ -8,7 +8,7 @@ from typing import Any
 
 from stretto.core.errors import StrettoError
 from stretto.core.model import Approval, Check, Entry, Item, Message, Run, Session, Task, Usage
-from stretto.reads import find
+from stretto.reads import find, spaces
 from stretto.reads.history import message_json
 from stretto.reads.picture import now_of, place
 from stretto.reads.shapes import (
@@ -97,6 +97,9 @@ def _removals(db: Reader, uid: str) -> list[Any]:
 
 def path(db: Reader, args: dict[str, Any]) -> Json:
     """Where the files of a task are. Raises StrettoError when it has no worktree."""
+    space = find.space_of(db, args)
+    if space is not None:
+        return {"schema": 1, "task": space.owner, "path": spaces.require_folder(space), "branch": space.branch}
     t = find.task_of(db, args)
     return {"schema": 1, "task": t.uid, "path": require_worktree(t), "branch": t.branch}
 
@@ -150,6 +153,9 @@ def env(db: Reader, args: dict[str, Any]) -> Json:
 
     Raises StrettoError for a task that has no workspace (any more).
     """
+    space = find.space_of(db, args)
+    if space is not None:
+        return spaces.env(space)
     t = find.task_of(db, args)
     run = db.one(Run, "id = ?", t.run)
     require_worktree(t)

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
-from stretto.core.model import Approval, Check, Entry, Event, Item, Message, Run, Session, Task
+from stretto.core.model import Approval, Check, Entry, Event, Item, Message, Run, Session, Space, Task
 
 T = TypeVar("T")
 
@@ -26,6 +26,7 @@ TABLES: dict[type, str] = {
     Approval: "approvals",
     Entry: "queue",
     Event: "events",
+    Space: "spaces",
 }
 
 #: primary key columns, for updates
@@ -37,6 +38,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Item: ("id",),
     Check: ("id",),
     Entry: ("id",),
+    Space: ("repo", "name"),
 }
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: PRAGMA user_version of the newest migration
-SCHEMA = 2
+SCHEMA = 3
 
 
 class Reader:

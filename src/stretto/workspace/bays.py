@@ -110,8 +110,10 @@ class Bays:
         with self._hold(bay.number):
             bay = self._current(bay)
             fresh = bay.state == journal.MAKING
-            path = self.folder.bay(bay.number)
+            path = self.folder.of(bay)
             shown = commit if purpose == GATE else bay.commit
+            if bay.adopted is not None:
+                _require_there(path, owner)
             if fresh or not path.is_dir():
                 bay, values = self._make(bay, shown, env, fresh)
             else:
@@ -121,6 +123,55 @@ class Bays:
             space = self._describe(bay, shown, env, values, fresh)
             self._write_env_file(space)
         return space
+
+    def adopt(self, owner: str, path: Path, env: Mapping[str, str]) -> Workspace:
+        """Give a worktree that somebody else made what a workspace holds. It stays theirs: `remove` leaves the files.
+
+        Raises StrettoError for what is no linked worktree of this repository, and for one that is a workspace already.
+        """
+        environment.require_values(self._settings.env, self._stack.variables())
+        self.folder.prepare()
+        self._teardown.recover()
+        self._teardown.require_settled(owner, TASK)
+        place = Path(os.path.realpath(path))
+        bay = self._adopted(owner, place)
+        with self._hold(bay.number):
+            bay = self._current(bay)
+            try:
+                bay, values = self._take_layers(bay, bay.commit, env)
+            except StrettoError:
+                if not bay.ready:
+                    self._undo_adoption(self._current(bay))
+                raise
+            ready = replace(bay, ready=bay.ready or "adopted")
+            space = self._describe(self._bays.put(_name(bay.number), ready), bay.commit, env, values, not bay.ready)
+            self._write_env_file(space)
+        return space
+
+    def _adopted(self, owner: str, place: Path) -> Bay:
+        """The marker for an adopted worktree: the one that there is, or a new one."""
+        with files.lock(self.folder.lock, wait=60.0):
+            known = self._find(owner, TASK)
+            if known is not None and known.adopted == str(place):
+                return known
+            taken = known or self._at(place)
+            worktrees = self._git.worktrees()
+            if taken is not None or place == self._git.root or place not in worktrees:
+                raise _not_adoptable(place, taken, main=place == self._git.root)
+            branch = worktrees[place]
+            admin = registration.name_of(self.folder.common, place)
+            said = registration.head_of(self.folder.common, admin) if admin else ""
+            commit = self._git.read_ref(said) if said.startswith("refs/") else said
+            if not commit:
+                raise StrettoError(f"{place} has no commit yet", object=str(place), code="unborn_branch")
+            bay = Bay(self._number(), self._home, owner, TASK, branch, commit, self._now(), journal.MADE)
+            return self._bays.put(_name(bay.number), replace(bay, admin=admin, adopted=str(place)))
+
+    def _undo_adoption(self, bay: Bay) -> None:
+        with suppress(StrettoError, OSError):
+            bay = self._teardown.drop_layers(bay)
+        if not bay.layers:
+            self._bays.drop(_name(bay.number))
 
     def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None:
         """The workspace of this owner as `ensure` would describe it, without making or changing anything."""
@@ -154,12 +205,12 @@ class Bays:
         return next(found, None)
 
     def _at(self, path: Path) -> Bay | None:
-        return next((bay for bay in self._bays.all().values() if self.folder.bay(bay.number) == path), None)
+        return next((bay for bay in self._bays.all().values() if self.folder.of(bay) == path), None)
 
     def _current(self, bay: Bay) -> Bay:
         found = self._bays.all().get(_name(bay.number))
         if found is None or (found.home, found.owner) != (bay.home, bay.owner):
-            raise Conflict(f"bay {_name(bay.number)} was taken away meanwhile", object=str(self.folder.bay(bay.number)))
+            raise Conflict(f"bay {_name(bay.number)} was taken away meanwhile", object=str(self.folder.of(bay)))
         return found
 
     @contextmanager
@@ -205,7 +256,7 @@ class Bays:
 
     def _write(self, bay: Bay, start: str, fresh: bool) -> tuple[Bay, str | None]:
         """The worktree with what is copied into it; and the name of its registration."""
-        path = self.folder.bay(bay.number)
+        path = self.folder.of(bay)
         self._need_space(bay)
         if fresh:
             self._clear(bay)
@@ -245,7 +296,7 @@ class Bays:
 
     def _clear(self, bay: Bay) -> None:
         """Take away what an attempt that died has left of the tree, unless git can still complete it."""
-        path = self.folder.bay(bay.number)
+        path = self.folder.of(bay)
         if not os.path.lexists(path) or path in self._git.worktrees():
             return
         if not registration.half_made(self.folder.common, path):
@@ -259,7 +310,7 @@ class Bays:
 
     def _undo_making(self, bay: Bay) -> None:
         """Leave nothing half-made: this bay was never handed out, so no work can be in it."""
-        path = self.folder.bay(bay.number)
+        path = self.folder.of(bay)
         with suppress(StrettoError, OSError):
             bay = self._teardown.drop_layers(bay)
         with suppress(StrettoError, OSError):
@@ -274,7 +325,7 @@ class Bays:
             self._bays.drop(_name(bay.number))
 
     def _explained(self, error: StrettoError | OSError, bay: Bay, full: bool) -> StrettoError:
-        path = self.folder.bay(bay.number)
+        path = self.folder.of(bay)
         if full:
             return StrettoError(
                 f"the disk was full before the workspace {path} was complete",
@@ -313,14 +364,14 @@ class Bays:
         fixed = {**self._contract(bay, commit, env), **values}
         filled = environment.fill(self._settings.env, fixed)
         whole = {**_unported(env), **filled, **fixed}
-        path = self.folder.bay(bay.number)
+        path = self.folder.of(bay)
         return Workspace(bay.owner, bay.purpose, path, bay.number, bay.branch, whole, fresh, bay.ready, dict(values))
 
     def _contract(self, bay: Bay, commit: str, env: Mapping[str, str]) -> dict[str, str]:
         fixed = environment.contract(
             owner=bay.owner,
             purpose=bay.purpose,
-            path=self.folder.bay(bay.number),
+            path=self.folder.of(bay),
             root=self._git.root,
             branch=bay.branch,
             base=commit,
@@ -409,8 +460,8 @@ class Bays:
         """
         owned = set(owners)
         bays = self._bays.all().values()
-        foreign = {self.folder.bay(bay.number) for bay in bays if bay.home != self._home}
-        ours = {self.folder.bay(bay.number) for bay in bays if bay.purpose == GATE or bay.owner in owned}
+        foreign = {self.folder.of(bay) for bay in bays if bay.home != self._home}
+        ours = {self.folder.of(bay) for bay in bays if bay.purpose == GATE or bay.owner in owned}
         links = {self.folder.path / bay.link for bay in bays if bay.link}
         known = foreign | ours | links | {self.folder.path / ".stretto", self.folder.quarantine}
         present = set(self.folder.path.iterdir()) if self.folder.path.is_dir() else set()
@@ -439,6 +490,26 @@ def _is_full(error: StrettoError | OSError) -> bool:
     if isinstance(error, GitFailed):
         return os.strerror(errno.ENOSPC) in error.stderr
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _require_there(path: Path, owner: str) -> None:
+    if not path.is_dir():
+        raise StrettoError(
+            f"the worktree {path} of {owner} is gone",
+            object=str(path),
+            code="worktree_gone",
+            hint=f"stretto workspace remove {owner.rpartition('/')[2]}",
+        )
+
+
+def _not_adoptable(place: Path, taken: Bay | None, *, main: bool) -> StrettoError:
+    if taken is not None:
+        why, hint = f"it is the workspace of {taken.owner}", "stretto workspace list"
+    elif main:
+        why, hint = "it is the main checkout, which stays as it is", "stretto workspace new NAME makes one"
+    else:
+        why, hint = "it is no worktree of this repository", "git worktree list"
+    return StrettoError(f"{place} cannot be adopted: {why}", object=str(place), code="not_adoptable", hint=hint)
 
 
 def _unported(env: Mapping[str, str]) -> dict[str, str]:

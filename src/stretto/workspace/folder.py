@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stretto import files
 from stretto.core.errors import StrettoError
+from stretto.workspace.journal import Bay
 
 HINT = "set [project] worktrees in stretto.toml to another folder, or move what is there away"
 
@@ -81,6 +82,10 @@ class Folder:
     def bay(self, number: int) -> Path:
         """The path of a bay."""
         return self.path / f"{number:02d}"
+
+    def of(self, bay: Bay) -> Path:
+        """The path of a bay's worktree."""
+        return Path(bay.adopted) if bay.adopted is not None else self.bay(bay.number)
 
     def check(self) -> None:
         """Raise StrettoError if the folder cannot be used; changes nothing."""

@@ -27,7 +27,8 @@ REMOVING, REMOVED, UNDOING, PURGING = "removing", "removed", "undoing", "purging
 class Bay:
     """Marker of a bay. `branch_made`: the branch did not exist before. `admin`: name of its registration in git.
 
-    `layers`: what it holds besides the worktree, `{name: {"state", "data"}}`.
+    `layers`: what it holds besides the worktree, `{name: {"state", "data"}}`. `adopted`: the path of a worktree that
+    somebody else made; stretto never moves or deletes it.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Bay:
     link: str | None = None
     ready: str | None = None
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    adopted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ After a crash `recover` drops a removal whose tree was not moved yet (nothing ha
 `undo` refuses unless every place is free, writes `undoing`, and takes the same steps back, the layers first: if one of
 them does not come back, the removal stands as before.
 
+An adopted worktree is somebody else's: its removal gives the layers and the marker only; files, branch and registration
+are not touched, and nothing is proven of them but that the marker is ours.
+
 Accepted race: a process that enters the folder after the look keeps working, in quarantine, and loses nothing.
 """
 
@@ -68,7 +71,7 @@ class Teardown:
             home=bay.home,
             repository=self._folder.common,
             root=self._git.root,
-            path=self._folder.bay(bay.number),
+            path=self._folder.of(bay),
             bay=bay.number,
             owner=bay.owner,
             purpose=bay.purpose,
@@ -92,11 +95,11 @@ class Teardown:
     def remove(self, bay: Bay, owner: str, branch: str | None, reason: str) -> Removal:
         """Carry out the whole removal of this bay."""
         failpoint("daemon.workspace.remove.before")
-        path = self._folder.bay(bay.number)
-        there = os.path.lexists(path)
+        path = self._folder.of(bay)
+        there = bay.adopted is None and os.path.lexists(path)
         self._prove(bay, owner, path, there)
         identity = "r" + secrets.token_hex(3)
-        refs, tip = self._keep(bay, path, branch, identity, there, reason)
+        refs, tip = self._keep(bay, path, branch, identity, there, reason) if bay.adopted is None else ({}, None)
         record = Record(
             id=identity,
             reason=reason,
@@ -223,7 +226,7 @@ class Teardown:
     def _complete_removal(self, record: Record) -> Record:
         bay, path = record.marker, Path(record.path)
         record = self._layers(self._stack.give, record)
-        admin = registration.name_of(self._folder.common, path, bay.admin)
+        admin = registration.name_of(self._folder.common, path, bay.admin) if bay.adopted is None else None
         aside = self._folder.admin_quarantine / record.id
         if admin is not None and not os.path.lexists(aside):
             with files.lock(self._folder.git_lock, wait=60.0):
@@ -270,22 +273,35 @@ class Teardown:
             raise StrettoError(f"{record.id} is being purged", object=record.id, code="purged")
         if record.state != journal.REMOVED:
             raise StrettoError(f"{record.id} is not complete yet", object=record.id, code="incomplete")
-        if not record.tree:
+        if bay.adopted is None and not record.tree:
             kept = record.refs.get("tip", "its branch")
             raise StrettoError(
                 f"the worktree of {bay.owner} was already gone when it was removed; {kept} holds its commits",
                 object=record.id,
                 code="nothing_to_undo",
             )
-        if os.path.lexists(path) or f"{bay.number:02d}" in self._bays.all():
+        if f"{bay.number:02d}" in self._bays.all() or (bay.adopted is None and os.path.lexists(path)):
             raise self._in_the_way(str(path), "something is in its place")
-        if bay.admin and os.path.lexists(self._folder.common / "worktrees" / bay.admin):
+        if bay.adopted is not None:
+            self._adoptable_again(path)
+        elif bay.admin and os.path.lexists(self._folder.common / "worktrees" / bay.admin):
             raise self._in_the_way(bay.admin, "git has another worktree of that name")
         mine = (self._home, bay.owner, bay.purpose)
         if any((each.home, each.owner, each.purpose) == mine for each in self._bays.all().values()):
             raise self._in_the_way(bay.owner, "it has another workspace now")
-        if bay.branch is not None:
+        if bay.branch is not None and bay.adopted is None:
             self._branch_is_free(record, bay.branch)
+
+    def _adoptable_again(self, path: Path) -> None:
+        if path not in self._git.worktrees() or not path.is_dir():
+            raise StrettoError(
+                f"{path} is no worktree of this repository any more",
+                object=str(path),
+                code="worktree_gone",
+                hint="git worktree list",
+            )
+        if any(self._folder.of(bay) == path for bay in self._bays.all().values()):
+            raise self._in_the_way(str(path), "it is another workspace now")
 
     def _branch_is_free(self, record: Record, branch: str) -> None:
         if record.tip is not None and self._git.read_ref(f"refs/heads/{branch}") not in (None, record.tip):

@@ -10,11 +10,15 @@ from typing import Any
 from stretto.core.actions import Stop
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
-from stretto.core.model import QueueState, Run, State, Task
+from stretto.core.model import QueueState, Run, Space, State, Task
 from stretto.engine.acts import cleanup, rows, session
 from stretto.engine.engine import Engine
-from stretto.engine.operations import common
-from stretto.interfaces import Git, Removal, Snapshot
+from stretto.engine.operations import byhand, common
+from stretto.interfaces import Git, Removal, Snapshot, Workspaces
+from stretto.reads import find
+
+#: kind of the removals of workspaces without a task
+SPACE = "space"
 
 
 def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -44,15 +48,19 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
 def undo(engine: Engine, args: common.Args) -> dict[str, Any]:
     """Bring a removed workspace back, byte for byte; the newest removal of the repository without an id."""
     row = _removal_row(engine, args)
-    run = _run(engine, str(row["task"]))
     data = row["data"]
-    path = _brought_back(engine, run, row)
-    space = engine.parts.repositories.of(run).workspaces.find(str(row["task"]), "task", {})
+    workspaces = _workspaces(engine, row)
+    path = _brought_back(workspaces, row)
+    space = workspaces.find(str(row["task"]), "task", {})
     held = space.held if space is not None else {}
     with engine.store.write() as tx:
         tx.execute("UPDATE removals SET undone_at = ? WHERE id = ?", tx.now, row["id"])
-        tx.update(Task, str(row["task"]), workspace=path, branch=data.get("branch"), held=held, cleaned=True)
-        tx.event("workspace.undone", task=str(row["task"]), undo=row["id"], path=path)
+        if row["kind"] == SPACE:
+            byhand.brought_back(tx, data, space)
+            tx.event("workspace.undone", repo=str(row["repo"]), undo=row["id"], path=path)
+        else:
+            tx.update(Task, str(row["task"]), workspace=path, branch=data.get("branch"), held=held, cleaned=True)
+            tx.event("workspace.undone", task=str(row["task"]), undo=row["id"], path=path)
     engine.reconciler.nudge(None)
     with engine.store.read() as db:
         task = db.one(Task, "uid = ?", str(row["task"]))
@@ -70,16 +78,31 @@ def _adopt(engine: Engine, repo: str) -> None:
     with engine.store.read() as db:
         known = {row["id"] for row in db.rows("SELECT id FROM removals WHERE repo = ?", repo)}
         runs = db.select(Run, "repo = ? ORDER BY created_at DESC", repo)
-    places = {(run.root, str(run.config.get("worktrees") or "")): run for run in runs}
-    for run in places.values():
-        for removal in engine.parts.repositories.of(run).workspaces.removals():
+        spaces = db.select(Space, "repo = ? ORDER BY created_at DESC", repo)
+    said = [*((run.root, run.config) for run in runs), *((space.root, space.config) for space in spaces)]
+    places = {(root, str(config.get("worktrees") or "")): config for root, config in said}
+    for (root, _), config in places.items():
+        for removal in engine.parts.repositories.workspaces(root, config).removals():
             if removal.id not in known:
-                _adopt_one(engine, removal)
+                _adopt_one(engine, repo, removal)
 
 
-def _adopt_one(engine: Engine, removal: Removal) -> None:
+def _workspaces(engine: Engine, row: Mapping[str, Any]) -> Workspaces:
+    """The bays that a removed workspace belongs to."""
+    if row["kind"] == SPACE:
+        data = row["data"] if isinstance(row["data"], dict) else json.loads(row["data"])
+        return engine.parts.repositories.workspaces(str(data["root"]), data["space"]["config"])
+    return engine.parts.repositories.of(_run(engine, str(row["task"]))).workspaces
+
+
+def _adopt_one(engine: Engine, repo: str, removal: Removal) -> None:
     with engine.store.read() as db:
         task = db.one(Task, "uid = ?", removal.owner)
+        space = None if task is not None else find.find_space(db, removal.owner, repo)
+    if space is not None and space.path == str(removal.path):
+        with engine.store.write() as tx:
+            tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ?", repo, space.name)
+            byhand.record_removal(tx, space, removal)
     if task is None:
         return
     f, reason = common.facts_of(engine, task), "found after a crash"
@@ -90,9 +113,8 @@ def _adopt_one(engine: Engine, removal: Removal) -> None:
         cleanup.insert_removal(tx, f, removal, reason)
 
 
-def _brought_back(engine: Engine, run: Run, row: Mapping[str, Any]) -> str:
+def _brought_back(workspaces: Workspaces, row: Mapping[str, Any]) -> str:
     """Bring the workspace back; one that an earlier try has brought back, before it could say so, is a success."""
-    workspaces = engine.parts.repositories.of(run).workspaces
     try:
         return str(workspaces.undo(str(row["id"])).path)
     except StrettoError as error:
@@ -121,15 +143,17 @@ def purge(engine: Engine, args: common.Args) -> dict[str, Any]:
 
 
 def _purge_one(engine: Engine, entry: Mapping[str, Any]) -> None:
-    run = _run(engine, str(entry["task"]))
+    with engine.store.read() as db:
+        row = dict(db.rows("SELECT id, task, repo, kind, data FROM removals WHERE id = ?", entry["id"])[0])
     try:
-        engine.parts.repositories.of(run).workspaces.purge([str(entry["id"])])
+        _workspaces(engine, row).purge([str(entry["id"])])
     except StrettoError as error:
         if error.code != "unknown_removal":  # an earlier try has deleted it, and could not say so
             raise
     with engine.store.write() as tx:
         tx.execute("UPDATE removals SET purged_at = ? WHERE id = ?", tx.now, entry["id"])
-        tx.event("workspace.purged", task=str(entry["task"]), undo=entry["id"])
+        about: dict[str, Any] = {"repo": row["repo"]} if row["kind"] == SPACE else {"task": str(entry["task"])}
+        tx.event("workspace.purged", **about, undo=entry["id"])
 
 
 def _quarantined(engine: Engine, args: common.Args) -> list[dict[str, Any]]:
@@ -164,7 +188,7 @@ def _removal_row(engine: Engine, args: common.Args) -> dict[str, Any]:
         _adopt(engine, repo)
     with engine.store.read() as db:
         found = db.rows(
-            "SELECT id, task, repo, data, undone_at, purged_at FROM removals WHERE (? IS NOT NULL AND id = ?)"
+            "SELECT id, task, repo, kind, data, undone_at, purged_at FROM removals WHERE (? IS NOT NULL AND id = ?)"
             " OR (? IS NULL AND repo = ? AND undone_at IS NULL AND purged_at IS NULL) ORDER BY at DESC LIMIT 1",
             wanted,
             wanted,

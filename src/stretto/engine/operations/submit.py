@@ -189,7 +189,7 @@ def _run_row(
         push=bool(args.get("push")),
         checkout=choice,
         config={**config, "base_at": git.commit_time(found.base)},
-        env=_captured(config, args),
+        env=captured(config, args),
         paused=False,
         created_at=engine.clock.now(),
     )
@@ -212,7 +212,8 @@ def _free_id(engine: Engine, git: Repository, title: str) -> str:
             return run
 
 
-def _captured(config: Mapping[str, Any], args: common.Args) -> dict[str, str]:
+def captured(config: Mapping[str, Any], args: common.Args) -> dict[str, str]:
+    """What a configuration takes from the caller's environment, secrets left out."""
     given: Mapping[str, str] = args.get("env") or {}
     found = {k: str(v) for k, v in given.items() if k in CAPTURED}
     secret = set(config["secret_names"])

@@ -1,0 +1,264 @@
+"""Workspaces without a task: made, adopted, found by name, removed and brought back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stretto.core.errors import StrettoError
+from stretto.core.model import Space
+from stretto.reads import read
+from stretto.workspace.port_leases import registry
+from tests.engine.spine import Spine, plan, running, task, turns, write
+from tests.support.trees import picture
+from tests.support.world import STRETTO
+
+CONFIG = """\
+[workspace]
+copy = [".env"]
+[workspace.ports]
+api = 2
+[workspace.env]
+API_URL = "http://127.0.0.1:{port.api}"
+"""
+
+
+@pytest.fixture
+def spine(home, make_repo, tmp_path: Path) -> Iterator[Spine]:
+    repo = make_repo("repo", {"README.md": "hello\n", ".gitignore": ".env\n*.log\n", "stretto.toml": CONFIG})
+    (repo.path / ".env").write_text("KEY=1\n")
+    with running(repo, tmp_path) as spine:
+        yield spine
+
+
+def ask(spine: Spine, verb: str, **args: Any) -> dict[str, Any]:
+    with spine.engine.store.read() as db:
+        return read(verb, db, {"cwd": str(spine.repo.path), "live": True, "now": 0.0, **args})
+
+
+def new(spine: Spine, name: str = "idea", **args: Any) -> dict[str, Any]:
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    return spine.call("workspace_new", name=name, **{"trust": True, "env": env, **args})
+
+
+def adopt(spine: Spine, path: Path, **args: Any) -> dict[str, Any]:
+    return spine.call("workspace_adopt", path=str(path), **{"trust": True, "env": {}, **args})
+
+
+def slots(spine: Spine) -> list[str]:
+    key = str(spine.repo.path / ".git")
+    return sorted(lease.owner.owner for lease in registry().all() if lease.owner.repository == key)
+
+
+def test_a_workspace_has_worktree_branch_files_ports_and_environment(spine: Spine):
+    made = new(spine)
+    path = Path(made["path"])
+    assert (path / "README.md").read_text() == "hello\n"
+    assert (path / ".env").read_text() == "KEY=1\n"
+    assert spine.repo.git("symbolic-ref", "HEAD", cwd=path) == "refs/heads/stretto/by-hand/idea/work"
+    told = {"schema": 1, "task": "by-hand/idea", "path": str(path), "branch": made["branch"]}
+    assert ask(spine, "path", task="idea") == told
+    env = ask(spine, "env", task="by-hand/idea")["env"]
+    assert env["STRETTO_TASK"] == "idea"
+    assert env["API_URL"] == f"http://127.0.0.1:{env['PORT_API']}"
+    assert "HOME" not in env
+    (listed,) = ask(spine, "workspaces")["workspaces"]
+    assert (listed["name"], listed["task"], listed["path"], listed["adopted"]) == ("idea", None, str(path), False)
+    assert listed["ports"] == {"PORT": int(env["PORT"]), "PORT_API": int(env["PORT_API"])}
+    assert slots(spine) == ["by-hand/idea"]
+
+
+def test_making_it_again_finds_it(spine: Spine):
+    first = new(spine)
+    (Path(first["path"]) / "work.txt").write_text("work")
+    again = new(spine)
+    assert (again["path"], again["fresh"]) == (first["path"], False)
+    assert (Path(first["path"]) / "work.txt").read_text() == "work"
+
+
+def test_a_branch_and_a_base_of_ones_own(spine: Spine):
+    old = spine.repo.head
+    spine.repo.commit("later", {"later.txt": "x\n"})
+    made = new(spine, base=old, branch="PROJ-1/idea")
+    assert spine.repo.git("rev-parse", "HEAD", cwd=Path(made["path"])) == old
+    assert spine.repo.git("branch", "--show-current", cwd=Path(made["path"])) == "PROJ-1/idea"
+    with pytest.raises(StrettoError, match="checked out at"):
+        new(spine, "second", branch="PROJ-1/idea")
+    assert [w["name"] for w in ask(spine, "workspaces")["workspaces"]] == ["idea"]
+    assert slots(spine) == ["by-hand/idea"]
+
+
+def test_removal_keeps_the_branch_and_undo_brings_everything_back(spine: Spine):
+    path = Path(new(spine)["path"])
+    (path / "work.log").write_text("ignored\n")
+    before, env = picture(path), ask(spine, "env", task="idea")["env"]
+    done = spine.call("workspace_remove", name="idea")
+    assert not path.exists()
+    assert ask(spine, "workspaces")["workspaces"] == []
+    assert slots(spine) == []
+    assert spine.repo.refs("refs/heads/stretto/by-hand/")
+    with pytest.raises(StrettoError) as caught:
+        ask(spine, "path", task="idea")
+    assert caught.value.code == "unknown_task"
+    assert [row["id"] for row in spine.call("purge", list=True)["removals"]] == [done["undo"]]
+    spine.call("undo", id=done["undo"])
+    assert picture(path) == before
+    assert ask(spine, "env", task="idea")["env"] == env
+    done = spine.call("workspace_remove", name="idea")
+    assert spine.call("purge", ids=[done["undo"]])["purged"] == [done["undo"]]
+    assert spine.call("purge", list=True)["removals"] == []
+
+
+def test_adopting_gives_a_worktree_ports_and_leaves_its_files_alone(spine: Spine, tmp_path: Path):
+    path = tmp_path / "Own Tree"
+    spine.repo.git("worktree", "add", "-q", "-b", "mine", str(path))
+    (path / "work.txt").write_text("mine\n")
+    before = picture(path)
+    made = adopt(spine, path)
+    assert (made["workspace"], made["branch"], made["setup"]) == ("own-tree", "mine", [])
+    assert adopt(spine, path)["env"] == made["env"]
+    env = ask(spine, "env", task="own-tree")["env"]
+    assert (env["STRETTO_WORKSPACE"], env["STRETTO_BRANCH"]) == (str(path), "mine")
+    assert env["PORT"] == made["env"]["PORT"]
+    assert slots(spine) == ["by-hand/own-tree"]
+    done = spine.call("workspace_remove", name="own-tree")
+    assert picture(path) == before
+    assert slots(spine) == []
+    assert spine.repo.refs("refs/heads/mine")
+    spine.call("undo", id=done["undo"])
+    assert ask(spine, "env", task="own-tree")["env"] == env
+    assert picture(path) == before
+
+
+def test_what_cannot_be_adopted_is_left_alone_with_a_reason(spine: Spine, tmp_path: Path):
+    space = Path(new(spine)["path"])
+    (tmp_path / "plain").mkdir()
+    for path, why in (
+        (spine.repo.path, "it is the main checkout"),
+        (tmp_path / "plain", "no worktree of this repository"),
+        (space, "it is the workspace of by-hand/idea"),
+    ):
+        with pytest.raises(StrettoError, match=why) as caught:
+            adopt(spine, path, name="other")
+        assert caught.value.code == "not_adoptable"
+    assert slots(spine) == ["by-hand/idea"]
+
+
+def test_an_adopted_worktree_that_is_gone_can_still_be_let_go(spine: Spine, tmp_path: Path):
+    path = tmp_path / "own"
+    spine.repo.git("worktree", "add", "-q", "-b", "mine", str(path))
+    adopt(spine, path)
+    shutil.rmtree(path)
+    with pytest.raises(StrettoError, match="is gone"):
+        ask(spine, "path", task="own")
+    done = spine.call("workspace_remove", name="own")
+    assert slots(spine) == []
+    with pytest.raises(StrettoError, match="no worktree of this repository any more"):
+        spine.call("undo", id=done["undo"])
+
+
+@pytest.mark.parametrize("name", ["../x", "UPPER", "a b", ""])
+def test_a_name_that_cannot_be_a_path_is_refused(spine: Spine, name: str):
+    with pytest.raises(StrettoError):
+        new(spine, name)
+    assert ask(spine, "workspaces")["workspaces"] == []
+
+
+def test_a_name_means_one_thing(spine: Spine):
+    spine.run(plan(task("one")), {"one": turns([write("one.txt", "1")])}, approve="human")
+    with pytest.raises(StrettoError, match="is a task here") as caught:
+        new(spine, "one")
+    assert caught.value.code == "in_the_way"
+    new(spine)
+    spine.wait_item("review")
+    kinds = {w["name"]: w["task"] for w in ask(spine, "workspaces")["workspaces"]}
+    assert kinds == {"idea": None, "one": spine.task("one").uid}
+
+
+def test_commands_are_not_run_before_they_are_trusted(spine: Spine):
+    spine.repo.commit("set up", {"stretto.toml": '[workspace]\nsetup = "touch made.log"\n'})
+    with pytest.raises(StrettoError) as caught:
+        new(spine, trust=None)
+    assert caught.value.code == "untrusted"
+    assert ask(spine, "workspaces")["workspaces"] == []
+    made = new(spine)
+    assert [command["run"] for command in made["setup"]] == ["touch made.log"]
+    assert made["ready"] is False
+    spine.call("workspace_ready", name="idea")
+    again = new(spine)
+    assert (again["setup"], again["ready"]) == ([], True)
+
+
+def test_a_removal_that_could_not_be_written_down_is_known_again(spine: Spine):
+    path = Path(new(spine)["path"])
+    with spine.engine.store.read() as db:
+        space = db.one(Space, "name = 'idea'")
+    assert space is not None
+    spine.engine.parts.repositories.workspaces(space.root, space.config).remove(space.owner, path, None, "removed")
+    spine.call("undo")
+    assert ask(spine, "path", task="idea")["path"] == str(path)
+
+
+# ------------------------------------------------------------------ from the command line
+
+
+@pytest.fixture
+def shell(home, make_repo) -> Iterator[Any]:
+    text = '[workspace]\nsetup = ["echo ready-$STRETTO_TASK; touch made.log"]\n'
+    repo = make_repo("repo", {"README.md": "hello\n", ".gitignore": "*.log\n", "stretto.toml": text})
+
+    def run(*words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*STRETTO, *words], cwd=repo.path, capture_output=True, text=True, timeout=120)
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done
+
+    yield run
+    run("down", "--all")
+
+
+def test_the_verbs(shell):
+    made = shell("workspace", "new", "idea", "--trust")
+    path = Path(made.stdout.strip())
+    assert (path / "made.log").exists()
+    assert "ready-idea" in made.stderr
+    assert shell("path", "idea").stdout.strip() == str(path)
+    exported = shell("env", "idea", "--export").stdout
+    assert f"export STRETTO_WORKSPACE={path}" in exported
+    assert shell("exec", "idea", "--", "sh", "-c", "echo $PORT; pwd").stdout.splitlines()[1] == str(path)
+    listed = shell("workspace", "list").stdout
+    assert listed.startswith("idea  by hand  ")
+    assert f"slot {shell('exec', 'idea', '--', 'printenv', 'STRETTO_SLOT').stdout.strip()}" in shell("ports").stdout
+    assert "bring it back with: stretto undo" in shell("workspace", "remove", "idea").stdout
+    shell("undo")
+    assert (path / "made.log").exists()
+
+
+def test_a_set_up_that_fails_says_so_and_is_tried_again(shell):
+    shell("workspace", "new", "idea", "--trust", "--no-setup")
+    path = Path(shell("path", "idea").stdout.strip())
+    (path / "made.log").mkdir()
+    (path / "made.log").chmod(0o500)
+    assert "(not set up)" in shell("workspace", "list").stdout
+    assert '"ready": true' in shell("workspace", "new", "idea", "--json").stdout
+    assert "(not set up)" not in shell("workspace", "list").stdout
+
+
+@pytest.mark.faults
+def test_the_daemon_dies_while_it_makes_one(home, make_repo):
+    repo = make_repo("repo", {"README.md": "hello\n"})
+    env = {**os.environ, "STRETTO_TESTING": "1", "STRETTO_FAILPOINT": "daemon.workspace.made=kill"}
+    argv = [*STRETTO, "workspace", "new", "idea"]
+    died = subprocess.run(argv, cwd=repo.path, env=env, capture_output=True, text=True, timeout=120)
+    assert died.returncode != 0
+    assert died.returncode != -signal.SIGKILL
+    again = subprocess.run(argv, cwd=repo.path, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert Path(again.stdout.strip()).joinpath("README.md").exists()
+    assert subprocess.run([*STRETTO, "down", "--all"], cwd=repo.path, timeout=60).returncode == 0
