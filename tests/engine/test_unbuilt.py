@@ -86,5 +86,5 @@ def test_what_is_only_missing_is_told_in_one_line() -> None:
     )
     found = frozen(text, '- branch: PROJ-1\n- env: {"A": "1"}\n')
     unbuilt.refuse(*found)
-    said = "[workspace.serve], [database], fallback of role tester, branch of task a, env of task a"
+    said = "[workspace.serve], [database], branch of task a, env of task a"
     assert unbuilt.notices(*found) == [f"not used yet: {said}"]
