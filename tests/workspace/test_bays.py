@@ -499,3 +499,22 @@ def test_a_lost_tree_that_was_half_brought_back_is_not_taken_for_a_whole_one(pla
     space = place.ensure(place.bays())
     assert place.repo.status(space.path) == []
     assert json.loads((place.folder / ".stretto/bays/01.json").read_text())["state"] == "made"
+
+
+def test_a_folder_that_another_prepares_just_now_is_ours(place: Place, monkeypatch: pytest.MonkeyPatch):
+    """The marker appears between two looks: what lies beside it then is no stranger's."""
+    folder = place.bays().folder
+    folder.path.mkdir(parents=True)
+    real = Path.exists
+
+    def late(path: Path) -> bool:
+        if path.name != "folder.json":
+            return real(path)
+        monkeypatch.setattr(Path, "exists", real)
+        place.bays().folder.prepare()
+        return False
+
+    monkeypatch.setattr(Path, "exists", late)
+    folder.check()
+    assert (folder.path / ".stretto" / "folder.json").exists()
+    assert folder.quarantine.is_dir()
