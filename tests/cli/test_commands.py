@@ -9,9 +9,12 @@ import select
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -313,12 +316,20 @@ def test_a_broken_pipe_is_quiet(stretto: Stretto, stored: Stored, repo: Reposito
     assert done.returncode == 0
 
 
+def has_open(pid: int, path: Path) -> bool:
+    """Whether a process has this file open now, by what the system shows."""
+    opened = []
+    with suppress(OSError):
+        opened = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    return str(path) in opened
+
+
 def test_ctrl_c_ends_only_the_looking(stored: Stored, repo: Repository, home: Path) -> None:
     stored(rows.run(), rows.task("open"))
     child = subprocess.Popen(
         [*STRETTO, "wait", "open"], cwd=repo.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(1.0)
+    wait_for(lambda: has_open(child.pid, home / "stretto.db"), what="its first look at the database")
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=10)
     assert child.returncode == 130
@@ -412,6 +423,38 @@ def test_doctor_finds_what_is_wrong(stretto: Stretto, home: Path, repo: Reposito
     assert done.returncode == 1
     assert "nonsense" in done.stdout
     assert "daemon.store.commit.before" in json.loads(stretto("doctor", "--failpoints", "--json").stdout)["failpoints"]
+
+
+def unpacked(told: Any) -> dict[str, str]:
+    texts = {}
+    with tarfile.open(told["bundle"]) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            assert file is not None
+            texts[member.name.partition("/")[2]] = file.read().decode()
+    assert list(texts) == told["files"]
+    return texts
+
+
+def test_a_bundle_holds_facts_of_stretto_and_nothing_of_the_work(stretto: Stretto, stored: Stored, home: Path) -> None:
+    stored(rows.run(), rows.task("one", title="A new title", spec="The spec of it"))
+    done = stretto("doctor", "--bundle", "--json")
+    assert done.returncode == 0, done.stdout
+    texts = unpacked(json.loads(done.stdout))
+    assert Path(json.loads(done.stdout)["bundle"]).stat().st_mode & 0o777 == 0o600
+    assert [json.loads(line)["uid"] for line in texts["tasks.ndjson"].splitlines()] == ["demo-abcd/one"]
+    assert json.loads(texts["counts.json"])["tasks"] == 1
+    assert [json.loads(line)["data"] for line in texts["events.ndjson"].splitlines()] == [{}, {}]
+    whole = "".join(texts.values())
+    assert [text for text in ("A new title", "The spec of it", "[31m") if text in whole] == []
+
+
+def test_a_bundle_of_a_damaged_database_says_that_it_is_damaged(stretto: Stretto, stored: Stored, home: Path) -> None:
+    for path in home.glob("stretto.db*"):
+        path.unlink()
+    (home / "stretto.db").write_bytes(os.urandom(8192))
+    texts = unpacked(json.loads(stretto("doctor", "--bundle", "--json").stdout))
+    assert "damaged" in texts["database.txt"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -46,9 +46,10 @@ class Finding:
 
 
 @click.command("doctor")
+@click.option("--bundle", is_flag=True, help="Write what helps to find a fault into one archive; nothing is sent.")
 @click.option("--failpoints", is_flag=True, help="Only list the names of the fail points, for tests.")
 @json_option
-def doctor_command(failpoints: bool, as_json: bool) -> int:
+def doctor_command(bundle: bool, failpoints: bool, as_json: bool) -> int:
     """Look at this machine, the home folder, the daemon, the database and the repository here.
 
     Exit code 1 if there is a problem.
@@ -58,6 +59,9 @@ def doctor_command(failpoints: bool, as_json: bool) -> int:
         return 0
     found = list(_all())
     bad = any(finding.state == PROBLEM for finding in found)
+    if bundle:
+        _write_bundle(found, as_json)
+        return 0
     if as_json:
         emit({"ok": not bad, "version": __version__, "checks": [asdict(finding) for finding in found]})
         return int(bad)
@@ -67,6 +71,21 @@ def doctor_command(failpoints: bool, as_json: bool) -> int:
         if finding.hint:
             click.echo(f"    {clean(finding.hint)}")
     return int(bad)
+
+
+def _write_bundle(found: list[Finding], as_json: bool) -> None:
+    from stretto.cli import bundle
+
+    home = find_home()
+    if home is None:
+        raise StrettoError(f"there is nothing to bundle: {home_path()} was never made", hint="stretto doctor")
+    path, names = bundle.write(home, [asdict(finding) for finding in found])
+    if as_json:
+        emit({"bundle": str(path), "files": names})
+        return
+    click.echo(
+        f"{path}\nIt holds {', '.join(names)}: no prompt, no output, no environment. Look into it, then send it."
+    )
 
 
 def _print_failpoints(as_json: bool) -> None:
