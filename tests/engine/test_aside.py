@@ -68,15 +68,19 @@ def test_a_debt_is_over_before_it_is_waited_for_and_its_failure_is_told(yard: Ya
 
     with Aside() as aside:
         aside.pay(pay)
+        assert aside.still_paying(0.0)
         assert paid == []
         held.set()
         with pytest.raises(StrettoError, match="the remote is gone"):
             aside.wait()
         assert paid == [1]
+        assert not aside.still_paying(0.0)
     with Aside() as aside:
         aside.pay(lambda: paid.append(2))
         aside.wait()
         assert paid == [1, 2]
+        aside.pay(lambda: paid.append(3))
+    assert paid == [1, 2, 3]
 
 
 # ---------------------------------------------------------------- in the engine

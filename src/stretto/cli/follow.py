@@ -1,9 +1,10 @@
 """Follow the daemon: a status after each burst of events.
 
-Specification. A screen is redrawn four times a second at most; a stream of lines is only slowed down as far as a look
-costs time. Events only say that something changed; what is shown is always a whole, fresh status. A daemon that goes
-away is waited for, and said so; coming back it is followed again. Ctrl-C ends the follower and nothing else. Events are
-read by a thread, so that the terminal's clock goes on between them.
+Specification. A screen is redrawn four times a second at most. Looks never take more than a fifth of the time: what is
+looked at needs the machine more; the first event after a quiet while is shown at once. Events only say that something
+changed; what is shown is always a whole, fresh status. A daemon that goes away is waited for, and said so; coming back
+it is followed again. Ctrl-C ends the follower and nothing else. Events are read by a thread, so that the terminal's
+clock goes on between them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ Json = dict[str, Any]
 
 #: shortest time between two looks for a screen and for lines, seconds
 SCREEN_PAUSE, LINES_PAUSE = 0.25, 0.02
+#: pause after a look, in times of what the look took
+CALM = 4.0
 #: longest time between two looks: what is missed by the events is seen then
 LOOK = 10.0
 
@@ -59,7 +62,7 @@ def statuses(
     began = time.monotonic()
     status = fetch()
     looked = time.monotonic()
-    rest = max(pause, looked - began)
+    rest = max(pause, CALM * (looked - began))
     bell = Bell(client, int(status.get("cursor", 0)))
     yield status
     while (left := _left(deadline)) is None or left > 0:
@@ -68,7 +71,7 @@ def statuses(
             time.sleep(max(0.0, rest - (time.monotonic() - looked)))
             began = time.monotonic()
             status, looked = fetch(), time.monotonic()
-            rest = max(pause, looked - began)
+            rest = max(pause, CALM * (looked - began))
             yield status
         else:
             yield None

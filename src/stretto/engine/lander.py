@@ -8,9 +8,11 @@ landing is recorded only after the target was seen to contain it. A landing that
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from stretto.core import approval as approvals
 from stretto.core import names
@@ -41,6 +43,8 @@ from stretto.store.sqlite import Writer
 
 _log = logging.getLogger(__name__)
 MOST_STEPS = 64
+#: seconds between looks for new entries while a debt is being paid
+LOOK = 0.2
 
 
 class Lander:
@@ -61,8 +65,11 @@ class Lander:
         common = self._parts.repositories.git(root).common
         with lock(common / "stretto-landing.lock", wait=5.0), self._aside:
             self._pay()
-            for _ in range(MOST_STEPS):
-                if self._stopping() or not self._once():
+            steps = 0
+            while steps < MOST_STEPS and not self._stopping():
+                if self._once():
+                    steps += 1
+                elif not self._aside.still_paying(LOOK):
                     return
 
     def _pay(self) -> None:
@@ -291,7 +298,8 @@ class Lander:
         f = facts[entry.task]
         specs = [s for e in decided.entries for s in check_specs(f.run.config, facts[e.task].task)]
         records = GateRecords(self._parts, entry)
-        self._aside.look_ahead(self._parts.repositories.git(f.run.root), entry, self._next(entry, facts))
+        git = self._parts.repositories.git(f.run.root)
+        self._aside.look_ahead(git, entry, self._next(entry, facts), functools.partial(self._landed, f))
         outcome = gate.run(
             self._parts.repositories.of(f.run).workspaces,
             self._parts.checks,
@@ -301,7 +309,7 @@ class Lander:
             ids=",".join(facts[e.task].task.id for e in decided.entries),
             specs=list({(s.name, s.run): s for s in specs}.values()),
             env={**environment.captured(self._parts, f.run), **self._parts.secrets.of(f.run)},
-            output=lambda name: environment.output_path(self._parts, entry.task, f"gate-{name}"),
+            output=self._output_of(entry),
             started=records.started,
             finished=records.finished,
             stop=lambda: self._stopping() or self._left(entry),
@@ -310,6 +318,15 @@ class Lander:
             with self._parts.store.write() as tx:
                 tx.update(Entry, entry.id, output=str(outcome.failed))
         failpoint("daemon.landing.gated")
+
+    def _output_of(self, entry: Entry) -> Callable[[str], Path]:
+        """Names the file for a command of the gate, which is about to run: from now on this thread only waits."""
+
+        def output(name: str) -> Path:
+            self._aside.go()
+            return environment.output_path(self._parts, entry.task, f"gate-{name}")
+
+        return output
 
     def _next(self, tested: Entry, facts: dict[str, Facts]) -> tuple[Entry, Task] | None:
         """The entry that will be merged next if the one at the gate lands."""

@@ -143,7 +143,7 @@ def contains_all(context: Context, newer: str, older: Sequence[str]) -> bool:
     if not older:
         return True
     words = ("rev-list", "--count", *(run.plain(each) for each in older), f"^{run.plain(newer)}", "--")
-    return run.text(context.git(*words)) == "0"
+    return context.settled(("contains", newer, *older), lambda: run.text(context.git(*words))) == "0"
 
 
 def merge_base(context: Context, a: str, b: str) -> str | None:

@@ -156,6 +156,11 @@ def _forced(context: Context, worktree: Worktree, place: run.Place, entries: _En
     return found
 
 
+def remember_unforced(context: Context, worktree: Worktree, place: run.Place, head: str) -> None:
+    """The index of the worktree is ours, as it was just written from `head`: its user has added nothing by force."""
+    context.remembered[(place.git_dir, "unforced")] = ((index_state(worktree), head), "")
+
+
 def _read_forced(worktree: Worktree, place: run.Place) -> list[str]:
     theirs = replace(place, index=borrow_index(worktree, place))
     if theirs.index is None:

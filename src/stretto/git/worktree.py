@@ -19,7 +19,7 @@ from pathlib import Path
 from stretto import files
 from stretto.core.errors import Conflict, GitFailed, StrettoError
 from stretto.failpoints import failpoint
-from stretto.git import loose, refs, run, shadow
+from stretto.git import loose, refs, run, shadow, survey
 from stretto.git.context import Context
 from stretto.git.shadow import Worktree
 from stretto.process import Completed
@@ -166,10 +166,18 @@ def switch_worktree(context: Context, path: Path, commit: str) -> None:
         run.run(full, "clean", "-ffdq", timeout=run.LONG)
         shadow.replace_index(place, place.git_dir / "index.full", commit, refs.tree_of(context, commit))
         shadow.copy_index(place.git_dir / "index.full", worktree.index)
+        survey.remember_unforced(context, worktree, place, commit)
     failpoint("daemon.git.worktree_switch.after")
 
 
 def _detach(context: Context, worktree: Worktree, commit: str) -> None:
+    """Let HEAD be the commit: in its file under git's lock for it, as git does; what git left locked is let go."""
+    lock = worktree.admin / "HEAD.lock"
+    lock.unlink(missing_ok=True)
+    if not os.path.lexists(context.common / "reftable"):
+        lock.write_text(f"{commit}\n")
+        files.move_over(lock, worktree.admin / "HEAD")
+        return
     words = ("update-ref", "--no-deref", "-m", "stretto: gate", "--", "HEAD", commit)
     run.run(run.Place(worktree.admin), *words, cwd=context.common)
 

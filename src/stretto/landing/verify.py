@@ -37,18 +37,15 @@ def verify(git: Git, entry: Entry, earlier: Sequence[Earlier]) -> list[str]:
     ]
 
 
-def ask_ahead(git: Git, entry: Entry) -> None:
+def ask_ahead(git: Git, entry: Entry, earlier: Sequence[Earlier]) -> None:
     """Ask git, while the gate runs, what `verify` will want to know of commits and trees: such answers are kept.
 
     Not the second merge: that one is made when the landing is there.
     """
-    if entry.candidate is None or entry.old is None:
-        return
-    git.parents(entry.candidate)
-    base = git.merge_base(entry.old, entry.head)
-    if base is not None:
-        git.changed_paths(base, entry.head)
-        git.changed_paths(entry.old, entry.candidate)
+    if entry.candidate is not None and entry.old is not None:
+        git.parents(entry.candidate)
+        _history(git, entry.candidate, earlier)
+        _content(git, entry, entry.candidate, entry.old, earlier)
 
 
 def _form(git: Git, entry: Entry, candidate: str, old: str, tested: str) -> list[str]:

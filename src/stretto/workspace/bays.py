@@ -4,7 +4,7 @@ Specification.
 - A bay's number is taken under one lock in the git common dir, shared by all homes; the worktree itself is made outside
   of it, under a lock of that bay, so that many are made at once. Whatever has a bay's name and is not ours is left
   alone: the next number is taken.
-- Trees are written as many at once as there are cores: the first are ready early, and the last no later.
+- Trees of tasks are written as many at once as there are cores: the first are ready early, and the last no later.
 - `ensure` is idempotent: the bay of an owner is found by its marker. A bay in `making` is completed, or, when that
   fails, undone (no half-made tree, no branch, no marker), and only then is the failure reported.
 - Numbers of removed bays that may be brought back are not given out again while there are few.
@@ -24,7 +24,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,7 +241,7 @@ class Bays:
 
     def _make(self, bay: Bay, start: str, env: Mapping[str, str], fresh: bool) -> tuple[Bay, dict[str, str]]:
         try:
-            with _WRITING:
+            with nullcontext() if bay.purpose == GATE else _WRITING:  # a queue waits for the gate
                 bay, admin = self._write(bay, start, fresh)
             bay = replace(bay, admin=admin, link=self._link(bay), ready=None)
             bay, values = self._take_layers(bay, start, env)
