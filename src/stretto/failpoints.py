@@ -83,6 +83,8 @@ POINTS: tuple[str, ...] = (
     "daemon.shim.spawn.after",
     "daemon.shim.append.before",
     "daemon.shim.append.after",
+    "daemon.serve.spawn.before",
+    "daemon.serve.spawn.after",
     "daemon.check.spawn.before",
     "daemon.check.spawn.after",
     "daemon.landing.merged",

@@ -350,7 +350,10 @@ class CheckOutcome:
 
 
 class Checks(Protocol):
-    """Run a command that must pass."""
+    """Run a command that must pass. `home` names the home folder of the daemon: the next one ends what is left."""
+
+    @property
+    def home(self) -> str: ...
 
     def run(
         self, spec: CheckSpec, cwd: Path, env: Mapping[str, str], output: Path, stop: Callable[[], bool]

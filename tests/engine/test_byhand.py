@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from stretto import net
 from stretto.core.errors import StrettoError
 from stretto.core.model import Space
 from stretto.reads import read
 from stretto.workspace.port_leases import registry
 from tests.engine.spine import Spine, plan, running, task, turns, write
 from tests.support.trees import picture
+from tests.support.waiting import wait_for
 from tests.support.world import STRETTO
 
 CONFIG = """\
@@ -219,6 +222,7 @@ def shell(home, make_repo) -> Iterator[Any]:
         assert (done.returncode == 0) is ok, done.stdout + done.stderr
         return done
 
+    run.repo = repo  # type: ignore[attr-defined]
     yield run
     run("down", "--all")
 
@@ -238,6 +242,28 @@ def test_the_verbs(shell):
     assert "bring it back with: stretto undo" in shell("workspace", "remove", "idea").stdout
     shell("undo")
     assert (path / "made.log").exists()
+
+
+def test_servers_run_until_they_are_told_to_stop(shell, home):
+    text = '[workspace.serve.web]\nrun = "exec python3 -m http.server --bind 127.0.0.1 $PORT"\nready = "/"\n'
+    shell.repo.commit("serve", {"stretto.toml": text})
+    shell("workspace", "new", "idea", "--trust")
+    up = json.loads(shell("serve", "idea", "--detach", "--json").stdout)
+    (server,) = up["servers"]
+    port = int(shell("exec", "idea", "--", "printenv", "PORT").stdout)
+    assert server["url"] == f"http://127.0.0.1:{port}"
+    assert net.answers(port, "/README.md")
+    (lease,) = json.loads(shell("ports", "--json").stdout)["leases"]
+    assert [one["port"] for one in lease["listeners"]] == [port]
+    assert "run already" in shell("serve", "idea", ok=False).stderr
+    shell("serve", "idea", "--stop")
+    assert net.free(port)
+    child = subprocess.Popen([*STRETTO, "serve", "idea"], cwd=shell.repo.path, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline().startswith(f"web  http://127.0.0.1:{port}")
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=30)
+    wait_for(lambda: net.free(port), 10)
 
 
 def test_a_set_up_that_fails_says_so_and_is_tried_again(shell):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stretto import proctree
+from stretto.checks import servers
 from stretto.reads import read
 from stretto.workspace.port_leases import registry
 from tests.engine.spine import Spine, plan, running, task, turns, write
@@ -63,6 +66,49 @@ def test_ports_reach_agents_checks_gate_and_reader(spine: Spine, tmp_path: Path)
     spine.wait(lambda: all(t.cleaned for t in spine.tasks()))
     mine = [lease for lease in registry().all() if lease.owner.repository == str(spine.repo.path / ".git")]
     assert [lease.owner.purpose for lease in mine] == ["gate"]
+
+
+SERVED = """
+[workspace.ports]
+web = 5
+[workspace.serve.web]
+run = "exec python3 -m http.server --bind 127.0.0.1 $PORT"
+port = "web"
+ready = "/"
+[checks]
+page = {run = "python3 ask.py", serve = ["web"]}
+also = {run = "python3 ask.py", serve = ["web"]}
+"""
+ASK = "import os, urllib.request as u\nu.urlopen(f'http://127.0.0.1:{os.environ[\"PORT_WEB\"]}/README.md').read()\n"
+
+
+def test_checks_have_their_servers_in_tasks_and_in_the_gate(spine: Spine):
+    spine.repo.commit("serve", {"stretto.toml": SERVED, "ask.py": ASK})
+    text = plan(task("one"), task("two")).replace('checks: ["true"]\n', "")
+    spine.run(text, {id: turns([write(f"{id}.txt", id)]) for id in ("one", "two")}, open=2)
+    assert set(spine.wait_over(90).values()) == {"landed"}
+    with spine.engine.store.read() as db:
+        rows = db.rows("SELECT task, purpose, result, output FROM checks")
+    assert {(row["purpose"], row["result"]) for row in rows} == {("task", "passed"), ("gate", "passed")}
+    said = sorted(path.name for path in Path(rows[0]["output"]).parent.iterdir() if "serve-web" in path.name)
+    assert said, "the server's output lies beside that of the checks"
+    assert proctree.marked(f"STRETTO_CHECK_HOME={spine.engine.home.path}") == []
+
+
+def test_pause_and_removal_end_what_serves(spine: Spine):
+    spine.repo.commit("serve", {"stretto.toml": SERVED.partition("[checks]")[0]})
+    spine.run(plan(task("one"), checks="[]"), {"one": turns([write("one.txt", "1")])}, approve="human")
+    spine.wait_item("review")
+    for end in ("pause", "remove"):
+        told = spine.call("serve", task="one")
+        assert told["names"] == ["web"]
+        (spec,) = servers.specs({"serve": told["serve"]}, told["names"])
+        path = Path(told["path"])
+        server = servers.start(spec, path, {**os.environ, **told["env"]}, spine.folder / f"{end}.log")
+        servers.wait(server, lambda: False)
+        assert str(server.port) == spine.task("one").held["PORT_WEB"]
+        spine.call(end, task="one")
+        assert servers.running(path) == []
 
 
 def test_undo_brings_the_ports_back(spine: Spine):

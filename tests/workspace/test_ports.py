@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from stretto.core.errors import StrettoError
+from stretto.net import free
 from stretto.workspace import port_leases
 from stretto.workspace.layers import Place
-from stretto.workspace.port_leases import NOBODY, SLOTS, Holder, Owner, Registry, block, free
+from stretto.workspace.port_leases import NOBODY, SLOTS, Holder, Owner, Registry, block
 from stretto.workspace.ports import Ports, PortSettings
 from tests.support.waiting import wait_for
 

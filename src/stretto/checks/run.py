@@ -53,6 +53,11 @@ class CheckRunner:
         self._grace = grace
         self._limit = limit
 
+    @property
+    def home(self) -> str:
+        """The word that names the home folder of the calling daemon."""
+        return self._home
+
     def run(
         self, spec: CheckSpec, cwd: Path, env: Mapping[str, str], output: Path, stop: Callable[[], bool]
     ) -> CheckOutcome:

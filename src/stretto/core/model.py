@@ -162,6 +162,17 @@ class CheckSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """A server of `[workspace.serve]`. `port`: name of its port (None: the first), `ready`: how one knows it is up."""
+
+    name: str
+    run: str
+    port: str | None = None
+    ready: str | None = None
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSpec:
     """How a configured agent is run. `type` names the adapter (`command`, `scripted`, `claude` …)."""
 

@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stretto import files
+from stretto.checks.servers import Fleet
 from stretto.core.errors import StrettoError
 from stretto.core.model import CheckResult, CheckSpec
 from stretto.interfaces import CheckOutcome, Checks, Workspace, Workspaces
@@ -86,6 +87,7 @@ def run(
     is an error outcome too. Only a full disk is raised: it says nothing of anybody's work.
     """
     gate = _Gate(workspaces, checks, commit, specs, output, started, finished, stop)
+    gate.config = config
     captured = {**env, "STRETTO_TASK": ids, "STRETTO_TREE": tree}
     try:
         space = workspaces.ensure(OWNER, "gate", commit, None, captured)
@@ -165,6 +167,7 @@ class _Gate:
         self._started = started
         self._finished = finished
         self._stop = stop
+        self.config: Mapping[str, Any] = {}
 
     def set_up(self, space: Workspace, commands: Sequence[CheckSpec]) -> GateOutcome | None:
         """Run the set-up if it is due. None: it is complete."""
@@ -206,18 +209,21 @@ class _Gate:
 
     def test(self, space: Workspace, jobs: int) -> GateOutcome:
         """Run all checks, a few at a time; the first that does not pass names the outcome."""
-        with ThreadPoolExecutor(max(1, jobs), thread_name_prefix="gate") as pool:
-            found = list(pool.map(lambda spec: self._one(space, spec), self._specs))
+        with (
+            Fleet(self._checks, self.config, space.path, space.env, self._output, self._stop) as fleet,
+            ThreadPoolExecutor(max(1, jobs), thread_name_prefix="gate") as pool,
+        ):
+            found = list(pool.map(lambda spec: self._one(space, spec, fleet), self._specs))
         for wanted in (CheckResult.FAILED, CheckResult.ERROR):
             for spec, outcome in zip(self._specs, found, strict=True):
                 if outcome.result is wanted:
                     return GateOutcome(wanted, f"{spec.name}: {outcome.reason}", outcome.output)
         return GateOutcome(CheckResult.PASSED)
 
-    def _one(self, space: Workspace, spec: CheckSpec) -> CheckOutcome:
+    def _one(self, space: Workspace, spec: CheckSpec, fleet: Fleet) -> CheckOutcome:
         output = self._output(spec.name)
         self._started(spec.name, spec.run, dict(space.env), output)
-        found = self._checks.run(spec, space.path, space.env, output, self._stop)
+        found = fleet.run(spec, output)
         if found.result is not CheckResult.PASSED:
             files.require_space(space.path, output)
         if found.reason != CANCELLED:

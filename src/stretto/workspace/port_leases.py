@@ -15,13 +15,10 @@ Accepted race: a program that is not ours takes a port between the look and its 
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import random
-import socket
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +30,7 @@ from stretto import files, proctree
 from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
 from stretto.home import state_folder
+from stretto.net import free
 
 BASE, BLOCK = 20000, 20
 #: blocks end below the ports that systems hand out by themselves (32768 on Linux)
@@ -337,30 +335,3 @@ def _insert(db: sqlite3.Connection, lease: Lease) -> None:
         ),
     )
     db.executemany("INSERT INTO ports VALUES (?, ?)", [(port, lease.slot) for port in sorted(lease.ports)])
-
-
-_NO_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-_FAMILIES = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))  # noqa: S104 - a look at all addresses
-
-
-def free(port: int) -> bool:
-    """Whether nothing listens on this TCP port at any address, IPv4 or IPv6. A family that is not there is free."""
-    return all(_bindable(family, address, port) for family, address in _FAMILIES)
-
-
-def _bindable(family: socket.AddressFamily, address: str, port: int) -> bool:
-    try:
-        probe = socket.socket(family, socket.SOCK_STREAM)
-    except OSError:
-        return True
-    with probe:
-        if sys.platform.startswith("linux"):
-            # there it only lets us pass what is closing; elsewhere it would pass a listener on one address
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind((address, port))
-        except OSError as error:
-            return error.errno in _NO_FAMILY
-    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from stretto.checks import servers
 from stretto.core import names
 from stretto.core.actions import CleanUp, Stop
 from stretto.core.errors import StrettoError
@@ -42,6 +43,7 @@ def remove(parts: Parts, f: Facts, reason: str) -> Removal | None:
         git.update_ref(kept, tip, git.read_ref(kept), f"stretto: {reason}")
     removal = None
     if t.workspace is not None:
+        servers.end(Path(t.workspace))
         workspaces = parts.repositories.of(f.run).workspaces
         removal = workspaces.remove(t.uid, Path(t.workspace), t.branch, reason)
     if t.branch is not None and (tip := git.read_ref(f"refs/heads/{t.branch}")) is not None:

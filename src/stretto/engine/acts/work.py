@@ -10,6 +10,7 @@ from typing import Any
 
 from stretto import files
 from stretto.checks.run import environment_key
+from stretto.checks.servers import Fleet
 from stretto.core import names
 from stretto.core.actions import RunChecks, Settle
 from stretto.core.errors import StrettoError
@@ -185,8 +186,18 @@ def run_checks(parts: Parts, f: Facts, action: RunChecks) -> None:
     with parts.store.write() as tx:
         attempts = {**f.task.attempts, "check": f.task.attempts.get("check", 0) + 1}
         tx.update(Task, f.task.uid, attempts=attempts)
-    with ThreadPoolExecutor(max_workers=min(8, len(specs)), thread_name_prefix="check") as pool:
-        list(pool.map(lambda spec: _run_one(parts, f, spec, env), specs))
+    with (
+        Fleet(
+            parts.checks,
+            f.run.config,
+            Path(str(f.task.workspace)),
+            env,
+            lambda name: environment.output_path(parts, f.task.uid, name),
+            lambda: environment.unwanted(parts, f.task),
+        ) as fleet,
+        ThreadPoolExecutor(max_workers=min(8, len(specs)), thread_name_prefix="check") as pool,
+    ):
+        list(pool.map(lambda spec: _run_one(parts, f, spec, env, fleet), specs))
     _take_leftovers(parts, f)
 
 
@@ -238,7 +249,7 @@ def _cannot_check(parts: Parts, f: Facts, error: StrettoError) -> None:
         )
 
 
-def _run_one(parts: Parts, f: Facts, spec: CheckSpec, env: dict[str, str]) -> None:
+def _run_one(parts: Parts, f: Facts, spec: CheckSpec, env: dict[str, str], fleet: Fleet) -> None:
     output = environment.output_path(parts, f.task.uid, spec.name)
     with parts.store.write() as tx:
         number = tx.insert(
@@ -257,9 +268,7 @@ def _run_one(parts: Parts, f: Facts, spec: CheckSpec, env: dict[str, str]) -> No
         )
         tx.event("check.started", task=f.task.uid, name=spec.name, tree=f.task.tree, purpose="task")
     try:
-        outcome = parts.checks.run(
-            spec, Path(str(f.task.workspace)), env, output, lambda: environment.unwanted(parts, f.task)
-        )
+        outcome = fleet.run(spec, output)
         if outcome.result is not CheckResult.PASSED:
             # on a full disk it says nothing of the work: it is run again when there is space
             files.require_space(Path(str(f.task.workspace)), parts.home.path)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stretto.engine.engine import Engine
-from stretto.engine.operations import byhand, checkouts, removal, steer, submit, trusting
+from stretto.engine.operations import byhand, checkouts, removal, serving, steer, submit, trusting
 from stretto.engine.operations.common import Args
 
 Operation = Callable[[Engine, Args], dict[str, Any]]
@@ -31,6 +31,7 @@ OPERATIONS: dict[str, Operation] = {
     "purge": removal.purge,
     "restore": removal.restore,
     "update_checkout": checkouts.update,
+    "serve": serving.serve,
     "workspace_new": byhand.new,
     "workspace_adopt": byhand.adopt,
     "workspace_ready": byhand.ready,

@@ -18,7 +18,7 @@ from stretto.core import names
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import BY_HAND, Space, Task
 from stretto.engine.engine import Engine
-from stretto.engine.operations import common, trusting
+from stretto.engine.operations import common, serving, trusting
 from stretto.engine.operations.settings import resolve
 from stretto.engine.operations.submit import captured
 from stretto.git.repository import Repository
@@ -93,6 +93,7 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
     space = _space(engine, args)
     removal: Removal | None = None
     if space.path is not None:
+        serving.end(space.path)
         removal = _workspaces(engine, space).remove(space.owner, Path(space.path), None, "removed")
     with engine.store.write() as tx:
         tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ?", space.repo, space.name)

@@ -20,7 +20,7 @@ from stretto.engine import messages
 from stretto.engine.acts import rows, work
 from stretto.engine.acts.cleanup import remove as remove_workspace
 from stretto.engine.engine import Engine
-from stretto.engine.operations import common
+from stretto.engine.operations import common, serving
 from stretto.engine.operations.submit import secrets_of
 from stretto.prompts import messages as prompts
 from stretto.prompts.messages import Comment
@@ -255,12 +255,17 @@ def _hold(engine: Engine, args: common.Args, paused: bool) -> dict[str, Any]:
         with engine.store.write() as tx:
             tx.update(Task, task.uid, paused=paused)
             tx.event("task.paused" if paused else "task.resumed", task=task.uid)
+        if paused:
+            serving.end(task.workspace)
         engine.reconciler.nudge(task.uid)
         return {"task": task.uid, "paused": paused}
     run = common.run_of(engine, args)
     with engine.store.write() as tx:
         tx.update(Run, run.id, paused=paused)
         tx.event("run.paused" if paused else "run.resumed", repo=run.repo, run=run.id)
+        held = tx.select(Task, "run = ? AND workspace IS NOT NULL", run.id)
+    for task in held if paused else ():
+        serving.end(task.workspace)
     engine.reconciler.nudge(None)
     return {"run": run.id, "paused": paused}
 
@@ -274,6 +279,8 @@ def cancel(engine: Engine, args: common.Args) -> dict[str, Any]:
         for task in tasks:
             rows.cancel(tx, task)
             tx.event("task.cancelling", task=task.uid)
+    for task in tasks:
+        serving.end(task.workspace)
     engine.reconciler.nudge(None)
     return {"tasks": [t.uid for t in tasks]}
 

@@ -50,4 +50,4 @@ def notices(config: Mapping[str, Any], plan: Plan) -> list[str]:
     return [f"not used yet: {', '.join(unused)}"] if unused else []
 
 
-_TABLES = ("serve", "database")
+_TABLES = ("database",)

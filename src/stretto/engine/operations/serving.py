@@ -1,0 +1,51 @@
+"""What `stretto serve` needs to know, and the end of servers with what they belong to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stretto import trust
+from stretto.checks import servers
+from stretto.core import names
+from stretto.core.errors import StrettoError
+from stretto.core.model import Run
+from stretto.engine.engine import Engine
+from stretto.engine.operations import common, trusting
+from stretto.reads import find
+from stretto.reads import task as reads
+
+
+def serve(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """Path, environment and trusted servers of a workspace; the caller starts them on the person's terminal."""
+    with engine.store.read() as db:
+        space = find.space_of(db, dict(args))
+        task = None if space is not None else find.task_of(db, dict(args))
+        run = None if task is None else db.one(Run, "id = ?", task.run)
+        told = {**reads.env(db, dict(args)), **reads.path(db, dict(args))}
+    config = space.config if space is not None else run.config if run is not None else {}
+    known = config.get("serve") or {}
+    if not known:
+        raise StrettoError(
+            "no server is described", code="unknown_server", object=str(args["task"]), hint="add [workspace.serve]"
+        )
+    wanted = [str(name) for name in args.get("names") or known]
+    servers.specs(config, wanted)
+    repo = space.repo if space is not None else task.repo if task is not None else ""
+    commands = [each for each in trust.commands(config) if each.kind in ("serve", "env")]
+    trusting.require_all(engine, repo, commands, None)
+    folder = engine.home.checks / names.file_name(str(told["task"]))
+    return {
+        "task": told["task"],
+        "path": told["path"],
+        "env": told["env"],
+        "serve": {name: dict(known[name]) for name in wanted},
+        "names": wanted,
+        "folder": str(folder),
+    }
+
+
+def end(path: str | None) -> None:
+    """End the servers of a workspace, if it has one. What does not end is told by whoever needs it gone."""
+    if path is not None:
+        servers.end(Path(path))

@@ -1,0 +1,60 @@
+"""What listens on this machine, asked from the outside: whether a TCP port is free, and whether a server answers."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import socket
+import sys
+from contextlib import suppress
+
+_NO_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_FAMILIES = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))  # noqa: S104 - a look at all addresses
+#: where a server of this machine answers
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+def free(port: int) -> bool:
+    """Whether nothing listens on this TCP port at any address, IPv4 or IPv6. A family that is not there is free."""
+    return all(_bindable(family, address, port) for family, address in _FAMILIES)
+
+
+def _bindable(family: socket.AddressFamily, address: str, port: int) -> bool:
+    try:
+        probe = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return True
+    with probe:
+        if sys.platform.startswith("linux"):
+            # there it only lets us pass what is closing; elsewhere it would pass a listener on one address
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address, port))
+        except OSError as error:
+            return error.errno in _NO_FAMILY
+    return True
+
+
+def accepts(port: int, timeout: float = 1.0) -> bool:
+    """Whether something accepts connections on this port of the loopback interface."""
+    for address in LOOPBACK:
+        with suppress(OSError), socket.create_connection((address, port), timeout):
+            return True
+    return False
+
+
+def answers(port: int, path: str, timeout: float = 2.0) -> bool:
+    """Whether an HTTP server on this port answers `GET path` with success or a redirection."""
+    for address in LOOPBACK:
+        connection = http.client.HTTPConnection(address, port, timeout=timeout)
+        try:
+            connection.request("GET", path, headers={"Host": f"127.0.0.1:{port}", "Connection": "close"})
+            if 200 <= connection.getresponse().status < 400:
+                return True
+        except (OSError, http.client.HTTPException):
+            continue
+        finally:
+            connection.close()
+    return False
