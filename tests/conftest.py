@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from stretto.workspace.databases import programs
 from tests.support import ci, counts, processes, world
+from tests.support.postgres import Cluster
 from tests.support.repository import Repository
 from tests.support.unprivileged import Unprivileged
 
@@ -57,6 +59,14 @@ def short_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server of this worker, of the newest version that is installed."""
+    cluster = Cluster(programs.servers()[0], WORLD.folder / f"pg{secrets.token_hex(2)}")
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture

@@ -151,6 +151,8 @@ class Workspace:
 
     `fresh`: this call made the bay. `ready`: what was given to `Workspaces.set_ready` since then, or None: the set-up
     of this bay has not been completed. `held`: the variables among `env` that come from what it holds (ports …).
+    `due`: kinds of trusted commands (`migrate`, `seed`) that are to be run after the set-up, before it is used;
+    `Workspaces.filled` is then told.
     """
 
     owner: str
@@ -162,6 +164,7 @@ class Workspace:
     fresh: bool = False
     ready: str | None = None
     held: dict[str, str] = field(default_factory=dict)
+    due: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,10 @@ class Workspaces(Protocol):
     ) -> Workspace: ...
     def adopt(self, owner: str, path: Path, env: Mapping[str, str]) -> Workspace: ...
     def set_ready(self, path: Path, key: str) -> None: ...
+    def filled(self, path: Path, commit: str) -> None:
+        """The commands that were `due` in the workspace at `path`, which shows `commit`, have passed."""
+        ...
+
     def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None: ...
     def changes(self, path: Path) -> tuple[str, ...]:
         """Paths in which the worktree at `path` differs from its HEAD, untracked ones included, ignored ones not."""

@@ -17,11 +17,12 @@ from typing import Any
 
 from stretto.core.plan import PlanTask
 
-KINDS = ("setup", "check", "serve", "migrate", "seed", "agent", "env")
+KINDS = ("setup", "check", "serve", "database", "migrate", "seed", "agent", "env")
 _MEANS = {
     "setup": "set-up, once in each new worktree",
     "check": "checks, after each turn and before each landing",
     "serve": "servers that checks start",
+    "database": "the database that those of tasks are made from",
     "migrate": "migration of a task's database",
     "seed": "data of a task's database",
     "agent": "agents",
@@ -65,6 +66,7 @@ def _of_config(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     found += [("serve", name, server["run"]) for name, server in config.get("serve", {}).items()]
     database = config.get("database") or {}
     found += [(kind, kind, database[kind]) for kind in ("migrate", "seed") if kind in database]
+    found += _of_database(database)
     found += [("env", "workspace", _assignment(pair)) for pair in config.get("env", {}).items()]
     found += [("env", "workspace", _captured(pair)) for pair in config.get("capture", {}).items()]
     for name, role in config.get("roles", {}).items():
@@ -73,6 +75,14 @@ def _of_config(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if not agent.get("typed"):
             found += _of_agent(name, agent)
     return found
+
+
+def _of_database(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Where databases are made with the person's rights, and what may happen there, is theirs to allow."""
+    said = [f"copied from {given['url']}"] if given.get("url") else []
+    said += ["sessions on it may be ended"] if given.get("end_sessions") else []
+    said += [f"allowed: {host}" for host in given.get("allow") or ()]
+    return [("database", "database", text) for text in said]
 
 
 def _of_agent(name: str, agent: Mapping[str, Any]) -> list[tuple[str, str, str]]:

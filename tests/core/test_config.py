@@ -40,7 +40,7 @@ ready = "/health"
 timeout = 30
 [database]
 provider = "sqlite"
-url = "var/db.sqlite3"
+url = "sqlite:///var/db.sqlite3"
 migrate = "make migrate"
 seed = "make seed"
 [checks]

@@ -25,6 +25,7 @@ def test_everything_that_would_be_run_is_in_the_set():
         ("check", "npm test"),
         ("check", "make x"),
         ("serve", "npm start"),
+        ("database", "copied from sqlite:///var/db.sqlite3"),
         ("migrate", "make migrate"),
         ("seed", "make seed"),
         ("agent", '["command","python3","agent.py","-v"]'),

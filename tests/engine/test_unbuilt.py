@@ -80,8 +80,8 @@ def models(spine: Spine) -> list[str]:
 
 
 def test_what_is_only_missing_is_told_in_one_line() -> None:
-    text = '[database]\nprovider = "sqlite"\n[roles.tester]\nfallback = ["claude"]\n'
+    text = '[roles.tester]\nfallback = ["claude"]\n'
     found = frozen(text, '- branch: PROJ-1\n- env: {"A": "1"}\n')
     unbuilt.refuse(*found)
-    said = "[database], branch of task a, env of task a"
+    said = "branch of task a, env of task a"
     assert unbuilt.notices(*found) == [f"not used yet: {said}"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from stretto.config import values as v
 from stretto.config.values import Mistake, Notes
-from stretto.core import names
+from stretto.core import database_url, names
 from stretto.core.errors import UsageError
 from stretto.core.finding import closest
 from stretto.core.model import CheckSpec
@@ -86,6 +86,20 @@ def _type(value: Any, place: str, notes: Notes) -> Any:
     return v.choice(*AGENT_TYPES)(value, place, notes)
 
 
+def _database_url(value: Any, place: str, notes: Notes) -> Any:
+    """An address of a database, without a password: this file is for everybody to read."""
+    if not isinstance(value, str):
+        return v.text(value, place, notes)
+    try:
+        url = database_url.parse(value)
+    except UsageError as wrong:
+        return notes.wrong(place, wrong.message.removeprefix("[database] url "), wrong.hint or "")
+    if url.password:
+        line = f"{url.host or '*'}:*:*:{url.user or '*'}:PASSWORD"
+        return notes.wrong(place, "a password has no place in this file", f"write into ~/.pgpass (0600): {line}")
+    return value
+
+
 _BRANCH = v.matching(names.is_branch, "a name that git accepts for a branch", "main")
 _FILE = v.matching(
     lambda value: bool(value.strip()) and not value.startswith(("/", "~")) and ".." not in value.split("/"),
@@ -123,7 +137,17 @@ TABLES: dict[str, v.Reader] = {
             "sandbox": v.choice(*SANDBOXES),
         }
     ),
-    "database": v.table({"provider": v.choice(*PROVIDERS), "url": v.text, "migrate": v.text, "seed": v.text}),
+    "database": v.table(
+        {
+            "provider": v.choice(*PROVIDERS),
+            "url": _database_url,
+            "migrate": v.text,
+            "seed": v.text,
+            "protect": v.texts,
+            "allow": v.texts,
+            "end_sessions": v.truth,
+        }
+    ),
     "checks": v.checks,
     "roles": v.named(_ROLE, "role"),
     "pipeline": v.table(
@@ -194,8 +218,25 @@ def _check_together(config: Config, notes: Notes) -> None:
         for name in check.serve:
             if name not in config.serve:
                 notes.wrong(f"checks.{check.name}.serve", f"`{name}` is no server", "describe it in [workspace.serve]")
+    _check_database(config.database, notes)
     for name, agent in config.agents.items():
         _check_agent(name, agent, notes)
+
+
+def _check_database(database: Mapping[str, Any], notes: Notes) -> None:
+    if not database:
+        return
+    url = database_url.parse(database["url"]) if "url" in database else None
+    provider = database.get("provider") or database_url.provider_of(url)
+    scheme = database_url.SCHEME_OF.get(provider)
+    if scheme is not None and url is None:
+        notes.wrong("database.provider", f"`{provider}` needs a url", f'add `url = "{scheme}://…"`')
+    elif scheme is not None and url is not None and url.scheme != scheme:
+        notes.wrong("database.url", f"`{provider}` needs an address of {scheme}", f'write `url = "{scheme}://…"`')
+    why = database_url.protection(url, database.get("protect", ()), database.get("allow", ())) if url else None
+    if why is not None and url is not None:
+        form = f'name a database for development, or write `allow = ["{url.host}"]`'
+        notes.wrong("database.url", f"no database is branched from there: {why}", form)
 
 
 def _check_placeholder(place: str, name: str, config: Config, notes: Notes) -> None:

@@ -21,6 +21,7 @@ _REF_PART = re.compile(r"[a-z0-9][a-z0-9-]{0,79}")
 _PREFIX_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+_DATABASE = re.compile(r"stretto_[a-z0-9_]{1,55}")
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 _REF_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 
@@ -93,6 +94,26 @@ def branch_name(uid: str, prefix: str = DEFAULT_PREFIX) -> str:
         raise ValueError(f"not a branch prefix: {prefix!r}")
     run, task = _parts(uid)
     return f"{prefix}/{run}/{task}/work"
+
+
+def database_name(project: str, owner: str, key: str) -> str:
+    """The name of a database, schema and role of an owner: `a-z`, `0-9` and `_` only, at most 53 of them.
+
+    `key` is what makes it different from that of any other owner, purpose, home or repository; the words before its
+    hash are for people.
+
+    >>> database_name("Shop", "search-release-k3fd/search", "x")
+    'stretto_shop_search_2d711642b7'
+    """
+    import hashlib
+
+    said = [slugify(project, 12), slugify(owner.rpartition("/")[2], 20)]
+    return "_".join(["stretto", *said, hashlib.sha256(key.encode()).hexdigest()[:10]]).replace("-", "_")
+
+
+def is_database_name(text: str) -> bool:
+    """Whether `text` is a name that `database_name` gives, or one made from it."""
+    return _DATABASE.fullmatch(text) is not None
 
 
 def ref_name(kind: str, uid: str, *rest: str) -> str:

@@ -6,6 +6,8 @@ Specification.
 - The set-up runs in a fresh bay, when its commands change, and when a file that names dependencies differs from the
   candidate that it last ran for. That it is complete is recorded in the bay, so a crash in the middle repeats it.
 - `warm` does the same for the tip of the target, before there is a candidate: it is a saving of time and nothing else.
+- The gate's database is fresh for every candidate, a clone of what the target's migrations make; the merged migrations
+  run on it before any check. That they do not pass is a red gate: the entry broke them.
 - A gate that could not run is an error of all its checks, never a failure of the work. But a set-up that fails just
   after the entry changed what names dependencies is a red gate: the entry broke it.
 - Only `started` and `finished` record anything, for each check; the caller decides from its records. What was
@@ -26,6 +28,7 @@ from stretto import files
 from stretto.checks.servers import Fleet
 from stretto.core.errors import StrettoError
 from stretto.core.model import CheckResult, CheckSpec
+from stretto.core.workspace_commands import due_specs, setup_specs
 from stretto.interfaces import CheckOutcome, Checks, Workspace, Workspaces
 
 #: owner of the gate's bay; a uid in form, so that its refs have a place
@@ -91,7 +94,7 @@ def run(
     captured = {**env, "STRETTO_TASK": ids, "STRETTO_TREE": tree}
     try:
         space = workspaces.ensure(OWNER, "gate", commit, None, captured)
-        ready = gate.set_up(space, _setup_specs(config))
+        ready = gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))
         if ready is not None:
             return gate.abandon(ready, space.env)
         dirt = workspaces.changes(space.path)
@@ -121,16 +124,11 @@ def warm(
     """
     gate = _Gate(workspaces, checks, commit, (), output, _unrecorded, _unrecorded, stop)
     space = workspaces.ensure(OWNER, "gate", commit, None, env)
-    return gate.set_up(space, _setup_specs(config)) is None
+    return (gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))) is None
 
 
 def _unrecorded(*_: object) -> None:
     """There is no check to be recorded."""
-
-
-def _setup_specs(config: Mapping[str, Any]) -> list[CheckSpec]:
-    raw = enumerate(config.get("setup") or (), 1)
-    return [CheckSpec(f"setup-{n}", str(each["run"]), float(each.get("timeout", 1800.0))) for n, each in raw]
 
 
 def _dirty(paths: Sequence[str]) -> GateOutcome:
@@ -185,6 +183,17 @@ class _Gate:
                     return self._setup_failed(spec, found, broken=done == key and moved)
         if space.ready != f"{key}@{self._commit}":
             self._workspaces.set_ready(space.path, f"{key}@{self._commit}")
+        return None
+
+    def fill(self, space: Workspace, commands: Sequence[CheckSpec]) -> GateOutcome | None:
+        """Run the merged migrations on the gate's fresh database. None: they pass. Else the entry broke them."""
+        for spec in commands:
+            output = self._output(spec.name)
+            found = self._checks.run(spec, space.path, space.env, output, self._stop)
+            if found.result is not CheckResult.PASSED:
+                files.require_space(space.path, output)
+                return GateOutcome(found.result, f"{spec.name} did not pass: {found.reason}", found.output)
+        self._workspaces.filled(space.path, self._commit)
         return None
 
     def _moved(self, at: str) -> bool:

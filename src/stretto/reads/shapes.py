@@ -112,7 +112,9 @@ def workspace_json(f: Facts) -> Json | None:
         return None
     ports = ports_of(t.held)
     slot = int(t.held.get("STRETTO_SLOT", t.bay or 0))
-    return {"path": t.workspace, "slot": slot, "ports": ports, "database": None, "sandbox": "none"}
+    url = t.held.get("DATABASE_URL")
+    database = None if url is None else {"url": url}
+    return {"path": t.workspace, "slot": slot, "ports": ports, "database": database, "sandbox": "none"}
 
 
 def session_json(s: Session | None, now: float, live: bool) -> Json | None:

@@ -88,13 +88,14 @@ class Bays:
         """The bays of a repository as a run's frozen configuration wants them, for the home folder `home`."""
         folder = locate(git.root, git.common, home, config.get("worktrees") or None)
         name = home_name(home)
-        return cls(git, folder, name, Settings.of(config), layers=stack.configured(git, name, config))
+        return cls(git, folder, name, Settings.of(config), layers=stack.configured(git, folder, name, config))
 
     # ------------------------------------------------------------ take
 
     def check(self) -> None:
-        """Raise StrettoError if no bay could be made here; changes nothing."""
+        """Raise StrettoError if no bay could be made here, or what it holds could not be had; changes nothing."""
         self.folder.check()
+        self._stack.check()
 
     def ensure(self, owner: str, purpose: str, commit: str, branch: str | None, env: Mapping[str, str]) -> Workspace:
         """The workspace of this owner, made if it is not there. `commit` is what a new one (a gate: always) shows.
@@ -120,7 +121,8 @@ class Bays:
                 if purpose == GATE:
                     self._git.switch_worktree(path, commit)
                 bay, values = self._take_layers(bay, shown, env)
-            space = self._describe(bay, shown, env, values, fresh)
+            due = self._stack.due(self._teardown.place(bay))
+            space = replace(self._describe(bay, shown, env, values, fresh), due=due)
             self._write_env_file(space)
         return space
 
@@ -187,6 +189,16 @@ class Bays:
         if bay is not None and bay.home == self._home:
             with self._hold(bay.number):
                 self._bays.put(_name(bay.number), replace(self._current(bay), ready=key))
+
+    def filled(self, path: Path, commit: str) -> None:
+        """The commands that were `due` in this workspace, which shows `commit`, have passed."""
+        bay = self._at(path)
+        if bay is None or bay.home != self._home:
+            return
+        with self._hold(bay.number):
+            state = self._git.worktree_state(path)
+            place = replace(self._teardown.place(self._current(bay)), commit=commit)
+            self._stack.filled(place, pristine=state.clean and state.head == commit)
 
     def changes(self, path: Path) -> tuple[str, ...]:
         """Paths in which a worktree differs from its HEAD, untracked ones included, ignored ones not."""

@@ -13,7 +13,7 @@ import os
 import threading
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from stretto import files
 from stretto.failpoints import failpoint
@@ -73,7 +73,13 @@ class Record:
         return self.state in (REMOVING, UNDOING)
 
 
-T = TypeVar("T", Bay, Record)
+class _Value(Protocol):
+    """Any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+T = TypeVar("T", bound=_Value)
 
 
 class Cabinet(Generic[T]):

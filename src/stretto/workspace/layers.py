@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
@@ -107,6 +107,26 @@ class Layer(Protocol):
         ...
 
 
+@runtime_checkable
+class Filled(Protocol):
+    """A layer that depends on more than this machine's files: on a server, and on commands of the project.
+
+    Those trusted commands run in the workspace once its set-up has passed; before that the layer is of no use.
+    """
+
+    def check(self) -> None:
+        """Raise StrettoError if nothing could be taken now; changes nothing."""
+        ...
+
+    def due(self, place: Place) -> tuple[str, ...]:
+        """Kinds of these commands, in their order."""
+        ...
+
+    def filled(self, place: Place, *, pristine: bool) -> None:
+        """They have passed. `pristine`: the worktree was at `place.commit`, clean, all the time."""
+        ...
+
+
 class Stack:
     """The layers of one repository's workspaces, in their order."""
 
@@ -145,6 +165,22 @@ class Stack:
             if step["state"] == TAKEN and name in self._layers:
                 found.update(self._layers[name].values(place, dict(step["data"])))
         return found
+
+    def check(self) -> None:
+        """Raise StrettoError if a layer could not be taken now: its server is down, say. Changes nothing."""
+        for layer in self._layers.values():
+            if isinstance(layer, Filled):
+                layer.check()
+
+    def due(self, place: Place) -> tuple[str, ...]:
+        """Kinds of trusted commands that are to be run, once all is set up, for what was taken."""
+        return tuple(kind for layer in self._layers.values() if isinstance(layer, Filled) for kind in layer.due(place))
+
+    def filled(self, place: Place, *, pristine: bool) -> None:
+        """Those commands have passed."""
+        for layer in self._layers.values():
+            if isinstance(layer, Filled):
+                layer.filled(place, pristine=pristine)
 
     def give(self, place: Place, layers: Mapping[str, Mapping[str, Any]], put: Put) -> None:
         """Put aside, last taken first, what is not yet."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stretto.interfaces import Git
+from stretto.workspace import databases
 from stretto.workspace.layers import Layer
 from stretto.workspace.ports import Ports, PortSettings
 
 
-def configured(git: Git, home: str, config: Mapping[str, Any]) -> tuple[Layer, ...]:
-    """All layers that this stretto has, as a run's frozen configuration wants them; `home` names the home folder.
+def configured(git: Git, folder: Path, home: str, config: Mapping[str, Any]) -> tuple[Layer, ...]:
+    """All layers that this stretto has, as a run's frozen configuration wants them.
+
+    `folder` is that of the bays, `home` names the home folder.
 
     A later one sees the variables of those before it: ports come first.
     """
     ports = PortSettings(dict(config.get("ports") or {}), str(config.get("port_scheme") or "block"))
-    return (Ports(ports, home, git.common),)
+    return (Ports(ports, home, git.common), *databases.configured(git, folder, home, config))

@@ -10,7 +10,8 @@ from stretto.core.actions import Prepare
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.inbox import options
-from stretto.core.model import CheckResult, CheckSpec, Item, ItemKind, Run, Task
+from stretto.core.model import CheckResult, Item, ItemKind, Run, Task
+from stretto.core.workspace_commands import due_specs, setup_specs
 from stretto.engine import environment
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.parts import Parts, Repository
@@ -75,20 +76,23 @@ def start_commit(repository: Repository, run: Run, task: Task) -> str:
 
 
 def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
-    """Run the trusted set-up commands in order; raises StrettoError for the first that does not pass."""
-    for number, raw in enumerate(f.run.config.get("setup", ()), 1):
-        spec = CheckSpec(f"setup-{number}", str(raw["run"]), float(raw.get("timeout", 1800.0)))
+    """Run the trusted set-up commands, then those that fill the database; StrettoError for the first that fails."""
+    due = due_specs(f.run.config, workspace.due)
+    for spec in [*setup_specs(f.run.config), *due]:
         output = environment.output_path(parts, f.task.uid, spec.name)
         env = environment.for_task(parts, f, workspace.env, purpose="task", tree=None)
         outcome = parts.checks.run(spec, Path(workspace.path), env, output, lambda: environment.unwanted(parts, f.task))
         if outcome.result is not CheckResult.PASSED:
             files.require_space(Path(workspace.path), parts.home.path)
+            sort = "database" if spec in due else "set-up"
             raise StrettoError(
-                f"set-up command {spec.run!r} {outcome.result.value}: {outcome.reason}",
+                f"{sort} command {spec.run!r} {outcome.result.value}: {outcome.reason}",
                 code="setup_failed",
                 object=f.task.uid,
                 hint=f"its output: {output}",
             )
+    if due:
+        parts.repositories.of(f.run).workspaces.filled(workspace.path, workspace.env["STRETTO_BASE"])
 
 
 def _report(parts: Parts, f: Facts, error: StrettoError) -> None:

@@ -17,6 +17,7 @@ from stretto import trust
 from stretto.core import names
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import BY_HAND, Space, Task
+from stretto.core.workspace_commands import due_specs, setup_specs
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, serving, trusting
 from stretto.engine.operations.settings import resolve
@@ -27,7 +28,7 @@ from stretto.reads.find import find_space
 from stretto.store.sqlite import Writer
 
 #: what may run or apply when a workspace is made
-_KINDS = ("setup", "env", "migrate", "seed", "serve")
+_KINDS = ("setup", "env", "database", "migrate", "seed", "serve")
 
 
 def new(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def new(engine: Engine, args: common.Args) -> dict[str, Any]:
             with engine.store.write() as tx:
                 tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ? AND path IS NULL", space.repo, name)
         raise
-    return _told(_written(engine, space, made, env), fresh=made.fresh)
+    return _told(_written(engine, space, made, env), made)
 
 
 def adopt(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -75,14 +76,16 @@ def adopt(engine: Engine, args: common.Args) -> dict[str, Any]:
     made = _workspaces(engine, space).adopt(space.owner, path, env)
     with engine.store.write() as tx:
         tx.insert(space, ignore=True)
-    return _told(_written(engine, space, made, env, ready=True), fresh=False)
+    return _told(_written(engine, space, made, env, ready=True), made)
 
 
 def ready(engine: Engine, args: common.Args) -> dict[str, Any]:
     """The caller has run the set-up of the workspace NAME, and it passed."""
     space = _space(engine, args)
     if space.path is not None:
-        _workspaces(engine, space).set_ready(Path(space.path), "by hand")
+        workspaces = _workspaces(engine, space)
+        workspaces.set_ready(Path(space.path), "by hand")
+        workspaces.filled(Path(space.path), space.base)
     with engine.store.write() as tx:
         tx.update(Space, (space.repo, space.name), ready=True)
     return {"workspace": space.name, "ready": True}
@@ -205,7 +208,7 @@ def _workspaces(engine: Engine, space: Space) -> Workspaces:
 def _written(
     engine: Engine, space: Space, made: Workspace, env: Mapping[str, str], *, ready: bool | None = None
 ) -> Space:
-    done = (not space.config["setup"] or made.ready is not None) if ready is None else ready
+    done = (not _to_run(space, made) or made.ready is not None) if ready is None else ready
     own = {name: value for name, value in made.env.items() if env.get(name) != value}
     with engine.store.write() as tx:
         tx.update(
@@ -221,13 +224,19 @@ def _written(
         return tx.one(Space, "repo = ? AND name = ?", space.repo, space.name) or space
 
 
-def _told(space: Space, *, fresh: bool) -> dict[str, Any]:
+def _to_run(space: Space, made: Workspace) -> list[dict[str, Any]]:
+    """The trusted commands that make a workspace ready: set-up, then what fills its database."""
+    found = [*setup_specs(space.config), *due_specs(space.config, made.due)]
+    return [{"run": spec.run, "timeout": spec.timeout} for spec in found]
+
+
+def _told(space: Space, made: Workspace) -> dict[str, Any]:
     return {
         "workspace": space.name,
         "path": space.path,
         "branch": space.branch,
         "env": space.env,
-        "fresh": fresh,
+        "fresh": made.fresh and not space.adopted,
         "ready": space.ready,
-        "setup": [] if space.ready or space.adopted else [dict(command) for command in space.config["setup"]],
+        "setup": [] if space.ready or space.adopted else _to_run(space, made),
     }

@@ -27,6 +27,9 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
     confined = "take it out; until then an agent can do all that you can (SECURITY.md)"
     if config.get("sandbox") not in (None, "none"):
         yield "[workspace] sandbox", str(config["sandbox"]), confined
+    provider = (config.get("database") or {}).get("provider")
+    if provider in ("postgres-schema", "postgres-cluster", "command"):
+        yield "[database] provider", str(provider), "name another: postgres-database, sqlite, memory"
     if tuple(config.get("stages") or DEFAULT_STAGES) != DEFAULT_STAGES:
         yield "[pipeline] stages", ", ".join(config["stages"]), "take it out: the stages are those of its default"
     if config.get("mode") == "pane":
@@ -45,9 +48,5 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
 
 def notices(config: Mapping[str, Any], plan: Plan) -> list[str]:
     """One line for what is there and not used."""
-    unused = [f"[{'database' if key == 'database' else f'workspace.{key}'}]" for key in _TABLES if config.get(key)]
-    unused += [f"{name} of task {task.id}" for task in plan.tasks for name in ("branch", "env") if getattr(task, name)]
+    unused = [f"{name} of task {task.id}" for task in plan.tasks for name in ("branch", "env") if getattr(task, name)]
     return [f"not used yet: {', '.join(unused)}"] if unused else []
-
-
-_TABLES = ("database",)

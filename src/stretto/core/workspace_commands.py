@@ -1,0 +1,22 @@
+"""The trusted commands that make a workspace ready for its checks: set-up, then what fills its database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stretto.core.model import CheckSpec
+
+TIMEOUT = 1800.0
+
+
+def setup_specs(config: Mapping[str, Any]) -> list[CheckSpec]:
+    """The set-up commands of a run's configuration, in order, called `setup-1` …"""
+    given = enumerate(config.get("setup") or (), 1)
+    return [CheckSpec(f"setup-{n}", str(one["run"]), float(one.get("timeout", TIMEOUT))) for n, one in given]
+
+
+def due_specs(config: Mapping[str, Any], due: Iterable[str]) -> list[CheckSpec]:
+    """The commands of `[database]` that a workspace says are due (`migrate`, `seed`), called so."""
+    table = config.get("database") or {}
+    return [CheckSpec(kind, str(table[kind]), TIMEOUT) for kind in due if table.get(kind)]

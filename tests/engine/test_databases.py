@@ -1,0 +1,134 @@
+"""Tasks and gates with databases of their own: from the configuration to what lands, with SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stretto.core.errors import StrettoError
+from stretto.core.model import Run
+from stretto.reads import read
+from tests.engine.spine import Spine, plan, running, task, turns, write
+from tests.support import migrator
+from tests.support.postgres import Cluster
+from tests.support.repository import Repository
+
+CHECK = '["python3 db.py \\"SELECT * FROM lamp\\""]'
+WATTS = "ALTER TABLE lamp ADD COLUMN watts integer"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def spine(
+    request: pytest.FixtureRequest, home: Path, make_repo: Callable[..., Repository], tmp_path: Path
+) -> Iterator[Spine]:
+    url = "sqlite:///var/app.db"
+    if request.param == "postgres":
+        cluster: Cluster = request.getfixturevalue("postgres")
+        url = cluster.url().with_name("").text()
+    repo = make_repo("repo", migrator.project(url))
+    with running(repo, tmp_path) as spine:
+        yield spine
+    if request.param == "postgres":
+        for name in [row[0] for row in cluster.run("SELECT datname FROM pg_database;", "postgres")]:
+            if name.startswith("stretto_repo_"):
+                cluster.admin.run(f'DROP DATABASE "{name}" WITH (FORCE);')
+
+
+def test_two_conflicting_migrations_run_at_once_and_the_gate_catches_it(spine: Spine) -> None:
+    """Each is fine alone, they merge without a conflict, and applied one after the other the second fails."""
+    script = {}
+    for id, path in (("one", "migrations/002_one.sql"), ("other", "migrations/003_other.sql")):
+        repaired = write(path, "ALTER TABLE lamp ADD COLUMN lumen integer")
+        script[id] = turns([write(path, WATTS)], [repaired])  # whoever comes second is sent back
+    answer = spine.run(plan(task("one"), task("other"), checks=CHECK), script, open=2)
+    assert not [line for line in answer.get("notices", []) if "not used yet" in line]
+    assert spine.wait_over(90) == {"one": "landed", "other": "landed"}
+    ejected = [event for event in spine.events("queue.ejected") if event.data["cause"] == "gate"]
+    assert len(ejected) == 1
+    assert not [event for event in spine.events("turn.ended") if event.data["result"] != "ok"]
+    shown = spine.repo.git("ls-tree", "--name-only", "main", "migrations/").split()
+    assert shown == ["migrations/001_first.sql", "migrations/002_one.sql", "migrations/003_other.sql"]
+
+
+def test_each_task_writes_into_its_own_and_undo_brings_it_back(spine: Spine) -> None:
+    script = {
+        id: turns([{"run": ["python3", "db.py", f"INSERT INTO lamp VALUES (2, '{id}')"]}, write(f"{id}.txt", id)])
+        for id in ("one", "other")
+    }
+    spine.run(plan(task("one"), task("other"), checks=CHECK), script, approve="human", open=2)
+    spine.wait(lambda: sum(item.kind.value == "review" for item in spine.items()) == 2, 60)
+    assert [rows(spine, id) for id in ("one", "other")] == [["1|seeded", "2|one"], ["1|seeded", "2|other"]]
+    addresses = {spine.task(id).held["DATABASE_URL"] for id in ("one", "other")}
+    assert len(addresses) == 2
+    told = status(spine)
+    assert {one["workspace"]["database"]["url"] for one in told["tasks"]} == addresses
+    removed = spine.call("remove", task=spine.task("one").uid)
+    undone = spine.call("undo", id=removed["undo"])
+    assert rows(spine, "one", Path(undone["path"])) == ["1|seeded", "2|one"]
+    spine.call("remove", task=spine.task("one").uid)
+    spine.call("purge", all=True)
+    folder = spine.repo.path.parent / "repo.worktrees" / ".stretto" / "databases" / "rows"
+    held = [json.loads(path.read_bytes()) for path in folder.glob("*.json")]
+    assert spine.task("one").uid not in [row["owner"] for row in held]
+    assert spine.task("other").uid in [row["owner"] for row in held]
+
+
+def status(spine: Spine) -> dict[str, Any]:
+    with spine.engine.store.read() as db:
+        return read("status", db, {"cwd": str(spine.repo.path)})
+
+
+def rows(spine: Spine, id: str, path: Path | None = None) -> list[str]:
+    """What is in a task's database, as a program in its workspace sees it."""
+    task = spine.task(id)
+    with spine.engine.store.read() as db:
+        run = db.one(Run, "id = ?", task.run)
+    assert run is not None
+    space = spine.engine.parts.repositories.of(run).workspaces.find(task.uid, "task", dict(os.environ))
+    assert space is not None
+    words = ["python3", "db.py", "SELECT * FROM lamp ORDER BY id"]
+    done = subprocess.run(words, cwd=path or space.path, env=space.env, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_a_migration_that_fails_parks_the_task_with_its_output(spine: Spine) -> None:
+    spine.repo.commit("broken", {"migrations/002_broken.sql": "ALTER TABLE nobody ADD COLUMN x integer"})
+    spine.run(plan(task("one"), checks=CHECK), {"one": turns([write("a.txt", "a")])}, approve="human")
+    item = spine.wait_item("setup", 60)
+    assert "database command 'python3 db.py' failed" in item.text
+    spine.call("cancel", task=spine.task("one").uid)
+
+
+def test_a_server_that_is_down_is_refused_at_once(
+    home: Path, make_repo: Callable[..., Repository], tmp_path: Path
+) -> None:
+    repo = make_repo("down", migrator.project("postgresql://ann@127.0.0.1:1/shop"))
+    with running(repo, tmp_path) as spine, pytest.raises(StrettoError) as refused:
+        spine.run(plan(task("one")), {"one": turns([write("a.txt", "a")])})
+    assert refused.value.code == "database_down"
+    assert spine.repo.path.parent.joinpath("down.worktrees").exists() is False
+
+
+@pytest.mark.parametrize(
+    ("url", "word"),
+    [
+        ("postgresql://ann@shop.rds.amazonaws.com/shop", "hosted"),
+        ("postgresql://ann:s3cret@localhost/shop", "password"),
+        ("mysql://localhost/shop", "neither"),
+    ],
+)
+def test_an_address_that_cannot_be_taken_is_a_mistake_of_the_file(
+    home: Path, make_repo: Callable[..., Repository], tmp_path: Path, url: str, word: str
+) -> None:
+    repo = make_repo("bad", migrator.project(url))
+    with running(repo, tmp_path) as spine, pytest.raises(StrettoError) as refused:
+        spine.run(plan(task("one")), {"one": turns([write("a.txt", "a")])})
+    assert refused.value.exit_code == 2
+    assert word in refused.value.message + str(refused.value.details)
+    assert "s3cret" not in str(refused.value.as_json())
