@@ -1,11 +1,11 @@
 # Every target sets up what it needs first; on a fresh machine `make demo` and `make test` are all there is to type.
 # PYTHON=python3.13 make setup   chooses the interpreter;   make test ARGS="-k landing"   passes words to pytest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast lint bench claude pi lock build clean
+.PHONY: help setup demo test fast lint bench agents test-agents lock build clean
 BIN := .venv/bin
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 setup: ## make .venv ready (done by every other target, too)
 	@scripts/setup
@@ -25,11 +25,11 @@ lint: setup ## lint, format, types, layers
 bench: setup ## the benchmarks of benchmarks/, as a table and JSON; ONLY=ab for some of them
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
-claude: ## install the pinned claude program for the tests marked `claude`
-	@scripts/install-claude
+agents: setup ## install the pinned agent programs for the tests (claude, codex, pi; about 1.1 GB); ONLY=codex for some
+	@scripts/install-agents $(ONLY)
 
-pi: setup ## install the pinned pi program for the tests marked `pi`
-	@scripts/install-pi
+test-agents: agents ## the suite of the real agents, cut off from the network where that can be done
+	@$(BIN)/python scripts/test_agents.py $(ARGS)
 
 lock: ## resolve the lock files again (needs uv)
 	@scripts/lock

@@ -28,7 +28,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "types": (sys.executable, "-m", "mypy"),
     "layers": (str(BIN / "lint-imports"), "--no-cache"),
     "tests": (*PYTEST, "--durations=10", "--durations-min=5"),
-    "fast": (*PYTEST, "-m", "not e2e and not faults and not claude and not pi"),
+    "fast": (*PYTEST, "-m", "not e2e and not faults and not agents and not claude and not pi"),
 }
 DEFAULT = ("lint", "format", "types", "layers", "tests")
 

@@ -17,6 +17,7 @@ RUN = ROOT / "requirements" / "run.txt"
 DEV = ROOT / "requirements" / "dev.txt"
 NODE = ROOT / "requirements" / "node.txt"
 CLAUDE = ROOT / "tests" / "claude"
+CODEX = ROOT / "tests" / "codex"
 PI = ROOT / "tests" / "pi"
 ENTRY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>[^\s;]+)(?P<marker> ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
@@ -101,7 +102,12 @@ def test_what_builds_the_project_is_locked() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [RUN, DEV, NODE, *(folder / name for folder in (CLAUDE, PI) for name in ("package-lock.json", "package.json"))],
+    [
+        RUN,
+        DEV,
+        NODE,
+        *(folder / name for folder in (CLAUDE, CODEX, PI) for name in ("package-lock.json", "package.json")),
+    ],
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
 def test_no_lock_names_an_address(path: Path) -> None:
@@ -119,6 +125,19 @@ def test_the_claude_program_is_pinned_by_hash() -> None:
     version = wanted["@anthropic-ai/claude-code"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
     assert {entry["version"] for entry in installed.values()} == {version}
+
+
+def test_the_codex_program_is_pinned_by_hash_and_is_the_tested_one() -> None:
+    from stretto import agents
+
+    wanted = json.loads((CODEX / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    packages = json.loads((CODEX / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert packages[""]["dependencies"] == wanted
+    installed = {path: entry for path, entry in packages.items() if path}
+    assert all(entry["integrity"].startswith("sha512-") for entry in installed.values())
+    version = wanted["@openai/codex"]
+    assert version in agents.declared("codex").tested
+    assert all(entry["version"].startswith(version) for entry in installed.values())
 
 
 def test_the_pi_program_is_pinned_by_hash_and_is_the_tested_one() -> None:

@@ -1,4 +1,4 @@
-"""Record the golden lines of the real claude program: `PYTHONPATH=src:. python -m tests.agents.record` (`make claude`).
+"""Record the golden lines of the real claude program: `PYTHONPATH=src:. python -m tests.agents.record` (`make agents`).
 
 Each file holds what the program wrote in one scripted conversation, and the signals that the adapter made of it. Look
 at the difference before you commit it: it is what changed between two versions of the program, or in the adapter.

@@ -1,4 +1,4 @@
-"""Record the golden lines of the real pi program: `PYTHONPATH=src:. python -m tests.agents.record_pi` (`make pi`).
+"""Record the golden lines of the real pi program: `PYTHONPATH=src:. python -m tests.agents.record_pi` (`make agents`).
 
 As `tests.agents.record` does for claude: what the program wrote in scripted conversations, and the signals made of it.
 """

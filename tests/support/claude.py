@@ -1,4 +1,4 @@
-"""The real claude program for the tests marked `claude` (`make claude` installs the pinned one)."""
+"""The real claude program for the tests marked `claude` (`make agents` installs the pinned one)."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def program() -> Path:
     """The native claude binary; STRETTO_CLAUDE names another. Skips the test without one, and CI fails on a skip."""
     path = Path(os.environ.get("STRETTO_CLAUDE") or INSTALLED)
     if not os.access(path, os.X_OK):
-        pytest.skip(f"no claude program at {path}: run `make claude`")
+        pytest.skip(f"no claude program at {path}: run `make agents`")
     return path

@@ -25,7 +25,13 @@ def environment(home: Path) -> dict[str, str]:
     """A folder of its own, a dummy key, no colours."""
     folder = home / ".codex"
     folder.mkdir(parents=True, exist_ok=True)
-    return {"CODEX_HOME": str(folder), "MOCK_KEY": "dummy", "RUST_LOG": "error", "HOME": str(home)}
+    return {
+        "CODEX_HOME": str(folder),
+        "MOCK_KEY": "dummy",
+        "RUST_LOG": "error",
+        "HOME": str(home),
+        "GIT_CONFIG_GLOBAL": os.environ["GIT_CONFIG_GLOBAL"],
+    }
 
 
 def arguments(url: str, retries: int = 1) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The real pi program for the tests marked `pi` (`make pi` installs the pinned one)."""
+"""The real pi program for the tests marked `pi` (`make agents` installs the pinned one)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def program() -> Path:
     """The pi program; STRETTO_PI names another. Skips the test without one, and CI fails on a skip."""
     path = Path(os.environ.get("STRETTO_PI") or INSTALLED)
     if not os.access(path, os.X_OK):
-        pytest.skip(f"no pi program at {path}: run `make pi`")
+        pytest.skip(f"no pi program at {path}: run `make agents`")
     return path
 
 

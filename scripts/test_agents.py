@@ -1,0 +1,56 @@
+"""Run the suite of the real agents (`make test-agents`) where loopback is the only network, if that can be had.
+
+usage: test_agents.py [PYTEST ARGUMENTS]
+
+A network namespace of its own proves that no agent needs, or reaches, anything but the model server. Root makes one;
+any other user needs a user namespace for it, which some machines forbid: then the suite runs all the same, and says so.
+A program that is not installed fails the run: this command promises the real ones.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
+
+
+def cut_off() -> str | None:
+    """Leave the network for one that has only loopback. None when that is done, else why it cannot be."""
+    if sys.platform != "linux":
+        return "there are no network namespaces here"
+    uid, gid = os.getuid(), os.getgid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET if uid == 0 else CLONE_NEWNET | CLONE_NEWUSER) != 0:
+        return os.strerror(ctypes.get_errno())
+    if uid != 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        asked = struct.pack("16sH14x", b"lo", 0)
+        flags = struct.unpack("16xH14x", fcntl.ioctl(sock, SIOCGIFFLAGS, asked))[0]
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+    return None
+
+
+def main(arguments: list[str]) -> None:
+    """Become pytest."""
+    why = cut_off()
+    print("network: loopback only" if why is None else f"network: as it is ({why})", flush=True)
+    os.environ["STRETTO_CI"] = "1"  # a skip is a failure
+    workers = str(min(4, max(2, os.cpu_count() or 1)))
+    argv = ["-m", "pytest", "-q", "-m", "agents", "-n", workers, "--dist", "worksteal", "tests/e2e/test_agents_real.py"]
+    os.chdir(ROOT)
+    os.execv(sys.executable, [sys.executable, *argv, *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

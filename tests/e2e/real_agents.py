@@ -1,0 +1,138 @@
+"""The real agents as one suite sees them: how each is led to the model server, asked, and counted.
+
+An agent whose requests do not name their conversation is known to the server by `[[as=TASK]]`, which stands in every
+spec; one that names it is known by that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.claude_stage import FREE, MODEL, Stage
+from tests.support import claude, codex, pi
+from tests.support.stream import clean_environment
+
+Json = dict[str, Any]
+TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One agent. `free`: a policy that never asks for what the tests do; `asking`: one that asks for every command."""
+
+    name: str
+    model: str
+    program: Callable[[], Path]
+    environment: Callable[[Path, str], Mapping[str, str]]
+    #: the text of a turn in the record that the shim got
+    prompt: Callable[[Json], str]
+    #: what its output says when a turn is over
+    over: bytes
+    #: what may be written below its home
+    folders: frozenset[str]
+    arguments: Callable[[str], tuple[str, ...]] = lambda url: ()
+    free: str = FREE
+    asking: str = "ask"
+    #: an answer that breaks off, after which the agent asks again
+    torn: str = "cut=1"
+    #: turns a command into what the inbox shows of it
+    shown: str = "Bash: {}"
+
+
+def _claude(home: Path, url: str) -> Mapping[str, str]:
+    own = clean_environment(home, url)
+    return {name: own[name] for name in own if name not in ("PATH", "HOME", "LANG", "TMPDIR", "STRETTO_TEST_RUN")}
+
+
+KINDS = {
+    "claude": Kind(
+        name="claude",
+        model=MODEL,
+        program=claude.program,
+        environment=_claude,
+        prompt=lambda record: str(record["message"]["content"]),
+        over=b'"type":"result"',
+        torn="garbage=1",  # of one that is cut it counts what its beginning said, as the vendor does
+        folders=frozenset({".claude"}),
+    ),
+    "codex": Kind(
+        name="codex",
+        model=codex.MODEL,
+        program=codex.program,
+        environment=lambda home, url: codex.environment(home),
+        prompt=lambda record: str(record["params"]["input"][0]["text"]),
+        over=b'"turn/completed"',
+        folders=frozenset({".codex"}),
+        arguments=lambda url: (*codex.arguments(url), *codex.OPEN),
+        free="skip",
+        asking=codex.ASKING,
+        shown="command: {}",
+    ),
+    "pi": Kind(
+        name="pi",
+        model=pi.MODEL,
+        program=pi.program,
+        environment=pi.environment,
+        prompt=lambda record: str(record["message"]),
+        over=b"agent_settled",
+        folders=frozenset({"pi"}),
+        shown="bash: {}",
+    ),
+}
+
+
+@dataclass
+class RealStage(Stage):
+    """The words of the tests for any of these agents."""
+
+    kind: Kind = field(default_factory=lambda: KINDS["claude"])
+
+    def configure(
+        self, permissions: str | None = None, command: list[str] | None = None, more: str = "", **env: str
+    ) -> None:
+        """Commit a stretto.toml that leads the agent to the model server."""
+        kind, url = self.kind, self.server.url
+        own = {**kind.environment(self.folder / "agent-home", url), **env}
+        lines = [
+            "schema = 1",
+            f"[agents.{kind.name}]",
+            f"command = {json.dumps(command or [str(kind.program())])}",
+            f"args = {json.dumps(list(kind.arguments(url)))}",
+            f"permissions = {json.dumps(permissions or kind.free)}",
+            f"model = {json.dumps(kind.model)}",
+            f"[agents.{kind.name}.env]",
+            *(f"{name} = {json.dumps(value)}" for name, value in own.items()),
+        ]
+        (self.repo.path / "stretto.toml").write_text("\n".join([*lines, more, ""]))
+        self.repo.git("add", "stretto.toml")
+        self.repo.git("commit", "-q", "-m", "Configure")
+
+    def run(self, *tasks: str, checks: str = '["true"]', approve: str = "human", words: tuple[str, ...] = ()) -> Json:
+        return super().run(*tasks, checks=checks, approve=approve, words=("--agent", self.kind.name, *words))
+
+    def prompts(self, session: str) -> list[str]:
+        records = [json.loads(r["data"]) for r in self.records(session) if r["kind"] == "turn"]
+        return [self.kind.prompt(record) for record in records]
+
+    def names(self, id: str) -> set[str]:
+        """What the server knows the conversations of a task by."""
+        return {id, *self.conversations(id)}
+
+    def served(self, id: str) -> int:
+        return len([one for name in self.names(id) for one in self.server.served(name) if one.outcome == "served"])
+
+    def served_usage(self, id: str) -> dict[str, int]:
+        parts = [self.server.usage(name) for name in self.names(id)]
+        return {name: sum(getattr(part, name) for part in parts) for name in TOKENS}
+
+    def counted(self, id: str) -> dict[str, int]:
+        told = next(t for t in self.json("status")["tasks"] if t["id"] == id)["usage"]
+        return {name: told[name] for name in TOKENS}
+
+    def output(self, session: str) -> bytes:
+        """All that the agent of a session has written."""
+        return b"".join(path.read_bytes() for path in (self.home.sessions / session).glob("out.0*"))
