@@ -27,11 +27,17 @@ def hangs(go: Path):
     return {"one": turns([{"print": "begins"}, wait, {"print": "goes on"}, write("a", "1")])}
 
 
+def wait_until_it_hangs(spine):
+    """All that it says was seen: only then does the time of its silence run."""
+    spine.wait(lambda: any("begins" in m.output for m in spine.messages("one")))
+    cursor = spine.session("one").cursor
+    spine.wait(lambda: [seen.place[1] for seen in spine.engine._silence._seen.values()] == [cursor])
+
+
 def test_the_person_is_asked_again_and_again_until_it_goes_on(spine, clock, tmp_path):
     go = tmp_path / "go"
     spine.run(plan(task("one")), hangs(go), approve="human")
-    spine.wait(lambda: any("begins" in m.output for m in spine.messages("one")))
-    spine.wait(lambda: spine.engine._silence._seen)
+    wait_until_it_hangs(spine)
     clock.write_text("2000")
     first = spine.wait_item("stall")
     assert "the agent has said nothing for 30 minutes" in first.text
@@ -50,7 +56,7 @@ def test_the_person_is_asked_again_and_again_until_it_goes_on(spine, clock, tmp_
 
 def test_with_nobody_there_the_task_fails_and_its_agent_is_ended(spine, clock, tmp_path):
     spine.run(plan(task("one")), hangs(tmp_path / "go"))
-    spine.wait(lambda: spine.engine._silence._seen)
+    wait_until_it_hangs(spine)
     clock.write_text("2000")
     assert spine.wait_over() == {"one": "failed"}
     assert spine.task("one").outcome_reason == "the agent has said nothing for 30 minutes"
