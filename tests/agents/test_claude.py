@@ -59,6 +59,17 @@ def test_without_the_modern_total_the_difference_of_the_old_one_counts(name: str
     assert total(parsed(old)) == total(parsed(golden(name)))
 
 
+def test_a_version_that_was_not_tried_works_with_a_notice_for_each_session() -> None:
+    lines = [
+        line.replace(b'"claude_code_version":"2.1.329"', b'"claude_code_version":"2.2.0"') for line in golden("edit")
+    ]
+    found = parsed(lines)
+    assert [s.data["text"] for s in found if s.type == "notice"] == [
+        "Claude Code 2.2.0 was not tried with this stretto, 2.1.329 was"
+    ]
+    assert [s for s in found if s.type != "notice"] == parsed(golden("edit"))
+
+
 def test_usage_of_the_recordings() -> None:
     """As many requests as the conversations had, each 1200 + 34 + 5000 + 700 tokens."""
     requests = {"edit": 4, "questions": 4, "interrupt": 2, "sub_agent": 3}

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stretto.agents.claude_asks import control_answer
-from stretto.agents.claude_stream import INITIALIZE, parse_line
+from stretto.agents.claude_stream import INITIALIZE, TESTED, parse_line
 from stretto.agents.declaration import Declaration
 from stretto.agents.permissions import parse_permissions
 from stretto.agents.programs import why_not_startable
@@ -44,7 +44,7 @@ class ClaudeAgent:
         type="claude",
         about="Claude Code, in stream mode",
         program="claude",
-        tested=("2.1.329",),
+        tested=TESTED,
         can=frozenset({"stream", "questions", "permissions", "resume", "usage", "mcp", "model"}),
         variables={
             "ANTHROPIC_API_KEY": True,

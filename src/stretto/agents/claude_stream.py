@@ -21,12 +21,14 @@ from typing import Any
 from stretto.agents.claude_asks import asked
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import describe
-from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage
+from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, untried
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
 
 INITIALIZE = "initialize"
+#: versions that were driven by the tests
+TESTED = ("2.1.329",)
 #: our word for a kind of tokens -> in a message's usage, in usage by model
 _TOKENS = {
     "input": ("input_tokens", "inputTokens"),
@@ -62,6 +64,7 @@ def _system(message: Json, state: Json) -> Iterator[Signal]:
         if state.get("started") != start:
             state["started"] = start
             yield Signal("started", dict(start))
+        yield from untried("Claude Code", as_text(message.get("claude_code_version")), TESTED, state)
     elif subtype == "api_retry":
         delay = message.get("retry_delay_ms")
         status = message.get("error_status")

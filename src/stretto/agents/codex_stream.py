@@ -20,7 +20,7 @@ from typing import Any
 
 from stretto.agents.codex_asks import asked
 from stretto.agents.limits import is_limit
-from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage
+from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage, untried
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
@@ -69,8 +69,7 @@ def _initialized(message: Json, state: Json) -> Iterator[Signal]:
         yield from _unfit(message, state)
         return
     found = _VERSION.match(as_text(as_object(message.get("result")).get("userAgent")))
-    if found and found[1] not in TESTED:
-        yield Signal("notice", {"text": f"Codex {found[1]} was not tried with this stretto, {TESTED[-1]} was"})
+    yield from untried("Codex", found[1] if found else "", TESTED, state)
 
 
 def _thread(message: Json, state: Json) -> Iterator[Signal]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -43,3 +44,11 @@ def garbage(size: int, state: Json) -> list[Signal]:
     lines, total = state.get("garbage_lines", 0) + 1, state.get("garbage_bytes", 0) + size
     state["garbage_lines"], state["garbage_bytes"] = lines, total
     return [Signal("garbage", {"bytes": total, "lines": lines})] if lines & (lines - 1) == 0 else []
+
+
+def untried(program: str, version: str, tested: Sequence[str], state: Json) -> list[Signal]:
+    """What to tell, once a session, of a program whose version no test has driven; it is used all the same."""
+    if not version or version in tested or state.get("untried") == version:
+        return []
+    state["untried"] = version
+    return [Signal("notice", {"text": f"{program} {version[:50]} was not tried with this stretto, {tested[-1]} was"})]
