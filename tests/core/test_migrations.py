@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stretto.core.migrations import Migration, clashes, is_migration, read
+from stretto.core.migrations import Migration, clashes, from_plain, is_migration, read
+from stretto.core.migrations import plain as as_plain
 
 
 def django(name: str, *follows: str, app: str = "shop") -> Migration:
@@ -65,6 +68,11 @@ def test_links_are_read_from_the_text() -> None:
     assert alembic("b2", "a1").follows == ("a1",)
     assert alembic("m", "a1", "b2").follows == ("a1", "b2")
     assert alembic("a1").follows == ()
+
+
+def test_plain_values_come_back_as_they_were() -> None:
+    for one in (django("0002_lamp", "0001_initial"), alembic("m", "a1", "b2"), plain("db/V3__lamp.sql")):
+        assert from_plain(json.loads(json.dumps(as_plain(one)))) == one
 
 
 BASE = (django("0001_initial"),)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 _DJANGO = re.compile(r"(?:(?P<where>.*)/)?migrations/(?P<name>\d{4}_\w+)\.py")
 _ALEMBIC = re.compile(r"(?P<where>(?:.*/)?versions)/(?P<name>\w+)\.py")
@@ -86,6 +87,17 @@ def read(path: str, text: str) -> Migration | None:
             group = f"{group}{found['half']}"
         return Migration(tool, path, group, name.lstrip("0") or "0" if tool == "sql" else name, follows)
     return None
+
+
+def plain(migration: Migration) -> list[Any]:
+    """A migration as JSON; `from_plain` is the way back."""
+    return [migration.tool, migration.path, migration.group, migration.name, list(migration.follows)]
+
+
+def from_plain(value: Iterable[Any]) -> Migration:
+    """The migration that `plain` wrote."""
+    tool, path, group, name, follows = value
+    return Migration(str(tool), str(path), str(group), str(name), tuple(map(str, follows)))
 
 
 def _django_links(text: str, group: str) -> tuple[str, ...]:

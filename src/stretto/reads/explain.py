@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from stretto.core.model import TERMINAL, QueueState, SessionStatus, State
+from stretto.core.model import TERMINAL, QueueState, SessionStatus, State, Task
 from stretto.reads import find
 from stretto.reads.answering import answer_command, look_command
 from stretto.reads.picture import Place, now_of, place
@@ -28,12 +28,12 @@ def explain(db: Reader, args: dict[str, Any]) -> Json:
         "action": d.action.name,
         "since": iso(p.since),
         "age_s": age(p.since, now),
-        "evidence": evidence(p, now, bool(args.get("live"))),
+        "evidence": evidence(db, p, now, bool(args.get("live"))),
         "next": next_of(p),
     }
 
 
-def evidence(p: Place, now: float, live: bool) -> list[Json]:
+def evidence(db: Reader, p: Place, now: float, live: bool) -> list[Json]:
     """Signals, each with its value and its age in seconds (null: it has no time)."""
     found: list[Json] = []
 
@@ -53,10 +53,32 @@ def evidence(p: Place, now: float, live: bool) -> list[Json]:
         add("worktree", t.workspace if there else f"{t.workspace} is gone", now)
     _session(p, live, add)
     _progress(p, add)
+    for clash in clashing(db, t):
+        add("migrations", clash)
     for item in f.open_items:
         add(f"inbox item {item.id}", f"{item.kind.value}: {item.text}", item.opened_at)
     if t.outcome is not None:
         add("outcome", t.outcome.value, t.ended_at)
+    return found
+
+
+def clashing(db: Reader, task: Task) -> list[str]:
+    """Which live tasks have migrations that cannot be applied together with this one's, and what to do about it."""
+    mine = task.diff.get("migrations")
+    if not mine or task.outcome is not None:
+        return []
+    from stretto.core import migrations
+
+    where = "repo = ? AND outcome IS NULL AND uid != ? ORDER BY created_at, position"
+    others = [other for other in db.select(Task, where, task.repo, task.uid) if other.diff.get("migrations")]
+    ours = [migrations.from_plain(one) for one in mine]
+    found = []
+    for other in others:
+        theirs = [migrations.from_plain(one) for one in other.diff["migrations"]]
+        for clash in migrations.clashes((), {task.id: ours, other.id: theirs}):
+            ours_, theirs_ = clash.paths
+            remedy = migrations.REMEDY[clash.tool]
+            found.append(f"{ours_} and {theirs_} of {other.id}: {clash.text}; who lands second: {remedy}")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from stretto import files
 from stretto.checks.run import environment_key
 from stretto.checks.servers import Fleet
-from stretto.core import names
+from stretto.core import migrations, names
 from stretto.core.actions import RunChecks, Settle
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
@@ -25,6 +25,8 @@ from stretto.engine.parts import Parts
 from stretto.interfaces import CheckOutcome, Git
 
 _log = logging.getLogger(__name__)
+#: how many added migrations of one task are read
+MOST_MIGRATIONS = 50
 
 
 def settle(parts: Parts, f: Facts, action: Settle) -> None:
@@ -87,6 +89,7 @@ def measure(git: Git, f: Facts, head: str) -> dict[str, Any]:
         "deleted": patch.deleted,
         "paths": list(patch.paths[:2000]),
         "scripts": called_by_checks(f.specs, patch.paths),
+        "migrations": _added_migrations(git, base, head, patch.paths),
     }
     return {"head": head, "tree": git.tree_of(head), "patch": patch.id, "diff": diff}
 
@@ -96,6 +99,16 @@ def called_by_checks(specs: Sequence[CheckSpec], paths: Sequence[str]) -> list[s
     words = {w.strip("'\"();&|<>").removeprefix("./") for s in specs for w in s.run.split()}
     always = {"Makefile", "stretto.toml", "package.json", "tox.ini", "noxfile.py", "conftest.py", "pyproject.toml"}
     return [p for p in paths if p in words or p.rsplit("/", 1)[-1] in always]
+
+
+def _added_migrations(git: Git, base: str, head: str, paths: Iterable[str]) -> list[list[Any]]:
+    """The migrations that the work adds, as plain values (`core.migrations.plain`)."""
+    found = []
+    for path in [path for path in paths if migrations.is_migration(path)][:MOST_MIGRATIONS]:
+        text = git.show(head, path)
+        if text is not None and git.show(base, path) is None:
+            found.append(migrations.read(path, text.decode(errors="replace")))
+    return [migrations.plain(one) for one in found if one is not None]
 
 
 def _read_only(parts: Parts, f: Facts, git: Git, path: Path) -> dict[str, Any]:

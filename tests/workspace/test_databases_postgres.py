@@ -1,0 +1,212 @@
+"""PostgreSQL branches: who gets into which, what happens to a source in use, and what a server can refuse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stretto.core.errors import StrettoError
+from stretto.workspace.databases import Branch, Branches, connect
+from stretto.workspace.databases.psql import Server
+from tests.support.postgres import Cluster, query
+
+
+class Shop:
+    """A source database with a table, its branches, and the programs of tasks."""
+
+    def __init__(self, cluster: Cluster, folder: Path) -> None:
+        self.cluster, self.folder = cluster, folder
+        self.name = f"dev_{os.urandom(4).hex()}"
+        cluster.run(f"CREATE DATABASE {self.name};", "postgres")
+        cluster.run("CREATE TABLE source (n integer); INSERT INTO source VALUES (1), (2);", self.name)
+        self.all: list[Branches] = []
+
+    def branches(self, user: str = "ann", **given: Any) -> Branches:
+        table = {"url": self.cluster.url(user, self.name).text(), **given}
+        root = self.folder / self.name
+        found = connect(table, root=root, folder=self.folder / "ours", home="h", ignored=lambda path: True)
+        assert found is not None
+        self.all.append(found)
+        return found
+
+    def make(self, owner: str, found: Branches | None = None) -> tuple[Branch, Branches]:
+        found = found or self.branches()
+        return found.ensure(owner, "task", found.place(self.folder), "start"), found
+
+    def asked(self, row: Branch, found: Branches, script: str, database: str = "") -> subprocess.CompletedProcess[str]:
+        address = found.address(row, found.place(self.folder))
+        url = address.url.replace(f"/{row.name}?", f"/{database or row.name}?")
+        return query(url, address.env, script)
+
+
+@pytest.fixture
+def shop(postgres: Cluster, tmp_path: Path) -> Iterator[Shop]:
+    made = Shop(postgres, tmp_path)
+    yield made
+    for row in made.branches().known():
+        made.all[-1]._drop(row, made.all[-1].place(tmp_path))
+    postgres.admin.run(f"DROP DATABASE {made.name} WITH (FORCE);")
+
+
+def test_a_task_gets_into_its_own_database_and_no_other(shop: Shop) -> None:
+    one, found = shop.make("run-aaaa/one")
+    other, _ = shop.make("run-aaaa/other", found)
+    assert shop.asked(one, found, "SELECT count(*) FROM source").stdout == "2\n"
+    shop.asked(one, found, f"GRANT CONNECT ON DATABASE {other.name} TO PUBLIC")  # grants nothing, and says so
+    refused = shop.asked(one, found, "SELECT 1", other.name)
+    assert "permission denied for database" in refused.stderr
+    assert shop.asked(one, found, "SELECT n FROM source", shop.name).returncode != 0
+    for words in (
+        f"DROP DATABASE {other.name}",
+        f"ALTER DATABASE {other.name} RENAME TO mine",
+        "CREATE DATABASE more",
+        "CREATE ROLE more",
+        f"ALTER ROLE {other.name} PASSWORD 'x'",
+        "SET ROLE ann",
+        f"SET SESSION AUTHORIZATION {other.name}",
+    ):
+        assert shop.asked(one, found, words).returncode != 0, words
+    assert shop.asked(other, found, "SELECT count(*) FROM source").stdout == "2\n"
+
+
+def test_nobody_gets_in_without_the_password(shop: Shop) -> None:
+    row, found = shop.make("run-aaaa/one")
+    address = found.address(row, found.place(shop.folder))
+    assert query(address.url, {}, "SELECT 1").returncode != 0
+    passfile = Path(address.env["PGPASSFILE"])
+    assert passfile.stat().st_mode & 0o777 == 0o600
+    password = passfile.read_text().strip().rpartition(":")[2]
+    assert len(password) >= 32
+    rows = [path.read_text() for path in (shop.folder / "ours").rglob("*.json")]
+    log = (shop.cluster.folder / "log").read_text(errors="replace")
+    assert password not in "".join([address.url, log, *rows])
+
+
+def test_a_task_may_do_everything_in_its_own(shop: Shop) -> None:
+    row, found = shop.make("run-aaaa/one")
+    for words in (
+        "ALTER TABLE source ADD COLUMN m integer",
+        "CREATE SCHEMA extra",
+        "CREATE TABLE extra.t (id serial PRIMARY KEY)",
+        "CREATE TYPE mood AS ENUM ('good')",
+        "CREATE FUNCTION two() RETURNS integer LANGUAGE sql AS 'SELECT 2'",
+        "DROP TABLE source",
+    ):
+        done = shop.asked(row, found, words)
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def test_a_source_in_use_is_copied_and_its_sessions_live(shop: Shop) -> None:
+    with session(shop) as user:
+        row, found = shop.make("run-aaaa/one")
+        assert shop.asked(row, found, "SELECT count(*) FROM source").stdout == "2\n"
+        assert user.poll() is None
+        assert shop.cluster.admin.sessions(shop.name) == 1
+
+
+def test_sessions_are_ended_only_when_the_configuration_says_so(shop: Shop) -> None:
+    with session(shop) as user:
+        row, found = shop.make("run-aaaa/one", shop.branches(end_sessions=True))
+        assert shop.asked(row, found, "SELECT count(*) FROM source").stdout == "2\n"
+        assert user.wait(20) != 0
+    assert shop.cluster.run("SELECT count(*) FROM source;", shop.name) == [["2"]], "it can be used again"
+
+
+class session:
+    """Somebody who is connected to the source."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        words = [str(self._shop.cluster.programs / "psql"), "-Xq", "-d", self._shop.name, "-c", "SELECT pg_sleep(600)"]
+        env = {**os.environ, "PGHOST": str(self._shop.cluster.folder), "PGUSER": "ann"}
+        self._user = subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while not self._shop.cluster.admin.sessions(self._shop.name):
+            assert self._user.poll() is None
+        return self._user
+
+    def __exit__(self, *_: object) -> None:
+        self._user.kill()
+        self._user.wait()
+
+
+def test_eight_at_once_from_one_template(shop: Shop) -> None:
+    first, found = shop.make("run-aaaa/first")
+    found.settled("run-aaaa/first", "task", found.place(shop.folder), "start")
+    with ThreadPoolExecutor(8) as pool:
+        rows = [row for row, _ in pool.map(lambda n: shop.make(f"run-aaaa/t{n}", found), range(8))]
+    assert {row.template for row in rows} == {found.templates()[0].name}
+    assert len({row.name for row in rows}) == 8
+    assert first.template is None
+    assert [shop.asked(row, found, "SELECT count(*) FROM source").stdout for row in rows] == ["2\n"] * 8
+
+
+def test_nobody_can_connect_to_a_template(shop: Shop) -> None:
+    _, found = shop.make("run-aaaa/one")
+    found.settled("run-aaaa/one", "task", found.place(shop.folder), "start")
+    (template,) = found.templates()
+    with pytest.raises(StrettoError, match="not currently accepting connections"):
+        shop.cluster.admin.run("SELECT 1;", database=template.name)
+
+
+def test_what_belongs_to_others_is_refused_and_undone(shop: Shop) -> None:
+    shop.cluster.admin.run("CREATE TABLE hers (n integer);", database=shop.name)
+    found = shop.branches()
+    with pytest.raises(StrettoError) as refused:
+        shop.make("run-aaaa/one", found)
+    assert refused.value.code == "database_denied"
+    assert "public.hers" in refused.value.message
+    assert (found.known(), found.provider.found()) == ([], {})
+    row, admin = shop.make("run-aaaa/one", shop.branches("admin"))
+    assert shop.asked(row, admin, "SELECT count(*) FROM hers").stdout == "0\n"
+    admin.drop("run-aaaa/one", "task", admin.place(shop.folder))
+
+
+def test_a_user_without_the_rights_is_told_the_next_command(shop: Shop) -> None:
+    shop.cluster.admin.run("DROP ROLE IF EXISTS bob; CREATE ROLE bob LOGIN PASSWORD 'x';")
+    server = replace(shop.cluster.url("bob", shop.name), password="x")
+    with pytest.raises(StrettoError) as refused:
+        raise Server(server).failure("ERROR:  42501: permission denied to create database", "postgres")
+    assert refused.value.code == "database_denied"
+    assert 'ALTER ROLE "bob" CREATEDB CREATEROLE' in str(refused.value.hint)
+    found = connect(
+        {"url": shop.cluster.url("bob", shop.name).text()},
+        root=shop.folder / "x",
+        folder=shop.folder / "o",
+        home="h",
+        ignored=bool,
+    )
+    assert found is not None
+    with pytest.raises(StrettoError) as shut:
+        found.check()
+    assert shut.value.code == "database_login"
+    assert "~/.pgpass" in str(shut.value.hint)
+    shop.cluster.admin.run("DROP ROLE bob;")
+
+
+def test_a_source_that_is_not_there(shop: Shop) -> None:
+    table = {"url": shop.cluster.url(name="nobody_made_it").text()}
+    found = connect(table, root=shop.folder, folder=shop.folder / "o", home="h", ignored=bool)
+    assert found is not None
+    with pytest.raises(StrettoError) as refused:
+        found.check()
+    assert refused.value.code == "database_missing"
+    assert "createdb nobody_made_it" in str(refused.value.hint)
+
+
+def test_a_password_never_gets_into_an_error() -> None:
+    from stretto.core.database_url import parse
+
+    server = Server(parse("postgresql://ann:s3cret@127.0.0.1:1/shop"))
+    with pytest.raises(StrettoError) as refused:
+        server.run("SELECT 1;")
+    assert refused.value.code == "database_down"
+    assert "s3cret" not in str(refused.value.as_json())

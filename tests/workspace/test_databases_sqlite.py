@@ -1,0 +1,146 @@
+"""SQLite branches: copies of a database that is being written to, and files that lead elsewhere."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stretto.core.errors import StrettoError
+from stretto.workspace.databases import Branches, connect
+from tests.support.waiting import wait_for
+
+_WRITER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA wal_autocheckpoint = 50")
+n = 0
+while True:
+    n += 1
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("INSERT INTO pair VALUES (?, 'left')", (n,))
+    db.execute("INSERT INTO pair VALUES (?, 'right')", (n,))
+    db.execute("COMMIT")
+    if n == 200:
+        print("going", flush=True)
+"""
+
+
+def branches(root: Path, url: str = "sqlite:///var/app.db", ignored: bool = True) -> Branches:
+    found = connect({"url": url}, root=root, folder=root.parent / "ours", home="h", ignored=lambda path: ignored)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "shop" / "var").mkdir(parents=True)
+    return tmp_path / "shop"
+
+
+def test_copies_under_two_live_writers_in_wal_mode_are_whole(root: Path, tmp_path: Path) -> None:
+    """Every copy passes SQLite's own check, has all that was committed before, and no half of a transaction."""
+    source = root / "var" / "app.db"
+    with closing(sqlite3.connect(source)) as db, db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE pair (n integer, side text)")
+    words = [sys.executable, "-c", _WRITER, str(source)]
+    writers = [subprocess.Popen(words, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"going\n"
+        for number in range(5):
+            with closing(sqlite3.connect(source)) as db:
+                before = db.execute("SELECT count(*) FROM pair").fetchone()[0]
+            tree = tmp_path / f"tree{number}"
+            tree.mkdir()
+            found = branches(root)
+            row = found.ensure(f"run-aaaa/t{number}", "task", found.place(tree), "start")
+            with closing(sqlite3.connect(tree / "var" / "app.db")) as db:
+                assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                assert db.execute("SELECT count(*) FROM pair").fetchone()[0] >= before
+                sides = dict(db.execute("SELECT side, count(*) FROM pair GROUP BY side").fetchall())
+                assert sides["left"] == sides["right"]
+            assert row.state == "made"
+        assert all(writer.poll() is None for writer in writers), "a writer was disturbed"
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+            assert writer.stdout is not None
+            writer.stdout.close()
+
+
+def test_a_source_that_stays_locked_is_told(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stretto.workspace.databases.sqlite.PATIENCE", 0.2)
+    source = root / "var" / "app.db"
+    with closing(sqlite3.connect(source, isolation_level=None)) as db:
+        db.execute("CREATE TABLE t (n)")
+        db.execute("BEGIN EXCLUSIVE")
+        found = branches(root)
+        with pytest.raises(StrettoError) as refused:
+            found.ensure("run-aaaa/one", "task", found.place(tmp_path), "start")
+        assert refused.value.code in ("database_in_use", "database_failed")
+        assert "app.db" in refused.value.message
+    assert found.known() == []
+    assert not (tmp_path / "var").joinpath("app.db").exists()
+
+
+def test_a_file_that_git_would_commit_is_refused(root: Path) -> None:
+    with pytest.raises(StrettoError) as refused:
+        branches(root, ignored=False).check()
+    assert refused.value.code == "database_tracked"
+    assert refused.value.hint == "echo '/var/app.db*' >> .gitignore, and commit that"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///../app.db", "sqlite:///:memory:"])
+def test_a_path_that_is_no_file_of_the_checkout_is_refused(root: Path, url: str) -> None:
+    with pytest.raises(StrettoError) as refused:
+        branches(root, url).check()
+    assert refused.value.code == "database_url"
+
+
+def test_a_folder_that_leads_out_of_the_worktree_is_not_written(root: Path, tmp_path: Path) -> None:
+    tree, outside = tmp_path / "tree", tmp_path / "outside"
+    tree.mkdir()
+    outside.mkdir()
+    (tree / "var").symlink_to(outside)
+    found = branches(root)
+    with pytest.raises(StrettoError) as refused:
+        found.ensure("run-aaaa/one", "task", found.place(tree), "start")
+    assert refused.value.code == "database_url"
+    assert list(outside.iterdir()) == []
+    assert found.known() == []
+
+
+def test_what_is_no_database_is_told(root: Path, tmp_path: Path) -> None:
+    (root / "var" / "app.db").write_text("not a database, only called so" * 100)
+    found = branches(root)
+    with pytest.raises(StrettoError) as refused:
+        found.ensure("run-aaaa/one", "task", found.place(tmp_path), "start")
+    assert refused.value.code == "database_failed"
+    assert wait_for(lambda: found.known() == [])
+
+
+def test_without_a_source_migrations_begin_with_nothing(root: Path, tmp_path: Path) -> None:
+    found = branches(root)
+    row = found.ensure("run-aaaa/one", "task", found.place(tmp_path), "start")
+    assert row.state == "made"
+    assert not (tmp_path / "var" / "app.db").exists()
+    assert found.address(row, found.place(tmp_path)).url == f"sqlite:///{tmp_path}/var/app.db"
+
+
+def test_copies_are_for_their_owner_only(root: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(root / "var" / "app.db")) as db, db:
+        db.execute("CREATE TABLE t (n)")
+    (root / "var" / "app.db").chmod(0o644)
+    found = branches(root)
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    found.ensure("run-aaaa/one", "task", found.place(tree), "start")
+    assert (tree / "var" / "app.db").stat().st_mode & 0o777 == 0o600
