@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,6 +275,24 @@ def test_a_set_up_that_fails_says_so_and_is_tried_again(shell):
     assert "(not set up)" in shell("workspace", "list").stdout
     assert '"ready": true' in shell("workspace", "new", "idea", "--json").stdout
     assert "(not set up)" not in shell("workspace", "list").stdout
+
+
+def test_doctor_tells_what_belongs_to_nobody_and_deletes_nothing(shell, home):
+    shell("workspace", "new", "idea", "--trust")
+    path = Path(shell("path", "idea").stdout.strip())
+    assert "belongs to no task" not in shell("doctor").stdout
+    (path.parent / "notes.txt").write_text("somebody's")
+    shell("down")
+    with sqlite3.connect(home / "stretto.db") as db:
+        db.execute("DELETE FROM spaces")
+    db.close()
+    said = shell("doctor").stdout
+    assert f"{path} belongs to no task and no workspace" in said
+    assert f"{path.parent / 'notes.txt'} belongs to no task and no workspace" in said
+    assert "leased to by-hand/idea, which nobody knows" in said
+    assert (path / "README.md").exists()
+    assert [lease.owner.owner for lease in registry().all() if lease.path == path] == ["by-hand/idea"]
+    shell("up")
 
 
 @pytest.mark.faults

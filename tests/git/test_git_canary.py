@@ -222,6 +222,7 @@ def calls(world: dict[str, Any]) -> dict[str, Callable[[Repository], object]]:
         "worktree_state": lambda r: (r.worktree_state(place), r.worktree_state(r.root)),
         "worktree_tree": lambda r: r.worktree_tree(place),
         "ignored": lambda r: r.ignored(place, ["new"]),
+        "matching": lambda r: (r.matching(place, ["*"]), r.matching(r.root, ["*"])),
         "snapshot": lambda r: (r.snapshot(place, UID, "x"), r.snapshot(r.root, "root", "x")),
         "worktree_operation": lambda r: r.worktree_operation(place),
         "export": lambda r: r.export(side, gate.with_name("out")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import pytest
 from stretto.core.errors import StrettoError
 from stretto.git.repository import Repository as RealGit
 from stretto.interfaces import Git, Workspace
-from stretto.workspace import Bays, Settings, locate
+from stretto.workspace import Bays, Settings, bootstrap, locate
 from tests.support.repository import Repository
 from tests.support.unprivileged import Unprivileged
 
@@ -198,6 +199,99 @@ def test_a_pattern_that_leads_out_is_refused_and_leaves_nothing(place: Place, pa
     assert place.markers() == []
     assert not (place.folder / "01").exists()
     assert place.repo.refs("refs/heads/stretto/") == {}
+
+
+def test_worktreeinclude_is_read_as_git_reads_gitignore(place: Place):
+    include = "# local files\n\n.env*\n!.env.example\n/deps/*\n!/deps/keep/\n**/local.log\n"
+    place.repo.commit("include", {".worktreeinclude": include})
+    place.repo.write(
+        {
+            ".env": "1",
+            ".env.example": "2",
+            "sub/.env.test": "3",
+            "deps/a.bin": "4",
+            "deps/keep/b.bin": "5",
+            "sub/local.log": "6",
+            "sub/other.log": "7",
+        }
+    )
+    space = place.ensure()
+    tracked = set(place.repo.files("main"))
+    found = {str(path.relative_to(space.path)) for path in space.path.rglob("*") if path.is_file()}
+    assert found - tracked - {".git"} == {".env", "sub/.env.test", "deps/a.bin", "sub/local.log"}
+    assert place.repo.status(space.path) == []
+
+
+def test_a_repository_inside_is_not_copied(place: Place):
+    place.repo.commit("include", {".worktreeinclude": "deps/\n"})
+    inner = Repository.create(place.repo.path / "deps" / "inner", {"x.txt": "x"})
+    inner.git("config", "core.fsmonitor", "touch /tmp/never")
+    place.repo.write({"deps/plain.bin": "1"})
+    space = place.ensure()
+    assert sorted(path.name for path in (space.path / "deps").iterdir()) == ["plain.bin"]
+
+
+@pytest.mark.parametrize("line", ["../secret", "deps/../../secret", "!../x"])
+def test_worktreeinclude_that_leads_out_is_refused_and_leaves_nothing(place: Place, line: str):
+    place.repo.commit("include", {".worktreeinclude": f"{line}\n"})
+    with pytest.raises(StrettoError, match="leads out of the checkout") as caught:
+        place.ensure()
+    assert caught.value.code == "copy"
+    assert place.markers() == []
+    assert not (place.folder / "01").exists()
+
+
+def test_a_link_out_of_the_checkout_is_never_read(place: Place, tmp_path: Path):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key.log").write_text("secret")
+    place.repo.commit("include", {".worktreeinclude": "*.log\n.env*\nout\n"})
+    (place.repo.path / "direct.log").symlink_to(secret / "key.log")
+    (place.repo.path / ".env").symlink_to(secret)
+    (place.repo.path / "inner.log").write_text("mine")
+    (place.repo.path / "linked.log").symlink_to("inner.log")
+    space = place.ensure(place.bays(Settings(copy=(".env/*.log", "direct.log"))))
+    assert not (space.path / "direct.log").exists()
+    assert not (space.path / ".env").exists()
+    assert (space.path / "linked.log").read_text() == "mine"
+    assert not (space.path / "linked.log").is_symlink()
+
+
+def test_nothing_is_written_through_a_link_of_the_worktree(place: Place, tmp_path: Path):
+    """The branch carries `deps` as a link to somewhere else; the checkout has a folder of that name."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    base = place.repo.oid("main")
+    (place.repo.path / "deps").symlink_to(elsewhere)
+    place.repo.git("add", "-f", "deps")
+    place.repo.git("commit", "-qm", "link")
+    trap = place.repo.oid("main")
+    place.repo.git("reset", "-q", "--hard", base)
+    place.repo.write({"deps/sub/x.bin": "1"})
+    bays = place.bays(Settings(copy=("deps",)))
+    with contextlib.suppress(StrettoError):
+        bays.ensure(UID, "task", trap, BRANCH, {})
+    assert list(elsewhere.iterdir()) == []
+    with pytest.raises(StrettoError, match="deps is a link or a file in the worktree"):
+        bootstrap._copy(place.repo.path / "deps/sub/x.bin", _linked(tmp_path, elsewhere), "deps/sub/x.bin")
+    assert list(elsewhere.iterdir()) == []
+
+
+def _linked(tmp_path: Path, elsewhere: Path) -> Path:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "deps").symlink_to(elsewhere)
+    return tree
+
+
+def test_a_copy_shares_no_file_with_its_original(place: Place):
+    """A hard link would: one task's edit would appear in another."""
+    place.repo.write({".env": "A=1\n" * 5000})
+    space = place.ensure(place.bays(Settings(copy=(".env",))))
+    assert (space.path / ".env").stat().st_nlink == 1
+    assert (space.path / ".env").stat().st_ino != (place.repo.path / ".env").stat().st_ino
+    (space.path / ".env").write_text("changed")
+    assert (place.repo.path / ".env").read_text() == "A=1\n" * 5000
 
 
 # ------------------------------------------------------------------ many at once

@@ -191,6 +191,7 @@ def _database() -> Iterator[Finding]:
 
 
 def _repository() -> Iterator[Finding]:
+    from stretto.cli.leftovers import leftovers
     from stretto.git.discover import discover
 
     try:
@@ -206,6 +207,8 @@ def _repository() -> Iterator[Finding]:
         text = f"{parent} is not writable, so worktrees will lie in the home folder"
         yield Finding("worktrees", WARNING, text, "or set [project] worktrees in stretto.toml")
     yield from _config(found.root)
+    for text, hint in leftovers(found.root):
+        yield Finding("leftover", WARNING, text, hint)
 
 
 def _config(root: Path) -> Iterator[Finding]:

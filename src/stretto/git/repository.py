@@ -191,6 +191,10 @@ class Repository:
         """Which of these paths of the worktree git ignores; tracked ones are never among them."""
         return survey.ignored(self.context, path, names)
 
+    def matching(self, path: Path, lines: Sequence[str]) -> tuple[str, ...]:
+        """Untracked files of the worktree that these lines, in the form of .gitignore, name."""
+        return survey.matching(self.context, path, lines)
+
     def commit_all(self, path: Path, branch: str, message: str) -> str | None:
         """Commit everything in the worktree to the branch it has out; None if there is nothing to commit."""
         return commit_all.commit_all(self.context, path, branch, message)

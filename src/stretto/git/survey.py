@@ -300,3 +300,18 @@ def ignored(context: Context, path: Path, names: Sequence[str]) -> frozenset[str
         look(context, worktree, place)
         done = run.run(place, "check-ignore", "-z", "--stdin", input=request, ok=(0, 1), timeout=run.LONG)
     return frozenset(run.fields(done.stdout))
+
+
+def matching(context: Context, path: Path, lines: Sequence[str]) -> tuple[str, ...]:
+    """Untracked files of a worktree that these lines, in the form of .gitignore, name; links as files.
+
+    Files below another repository are not named.
+    """
+    worktree = find_worktree(context, path)
+    with shadow(context, worktree) as place:
+        look(context, worktree, place)
+        patterns = place.git_dir / "patterns"
+        patterns.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+        words = ["--others", "--ignored", f"--exclude-from={patterns}", "-z"]
+        done = run.run(place, "ls-files", *words, timeout=run.LONG)
+    return tuple(name for name in run.fields(done.stdout) if not name.endswith("/"))

@@ -279,7 +279,7 @@ class Bays:
             self._git.forget_worktree(path)
         self._git.add_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
         admin = registration.name_of(self.folder.common, path, path.name)
-        wanted = bootstrap.patterns(self._git, start, self._settings.copy)
+        wanted = bootstrap.wanted(self._git, start, self._settings.copy)
         bootstrap.copy_ignored(self._git, self._git.root, path, wanted)
         return bay, admin
 
