@@ -414,6 +414,25 @@ def test_init_writes_once(stretto: Stretto, repo: Repository) -> None:
     assert stretto("init", "--print").stdout == text
 
 
+@pytest.mark.parametrize(("answer", "copies"), [("y", True), ("n", False)])
+def test_init_asks_before_it_names_ignored_files(
+    repo: Repository, monkeypatch: pytest.MonkeyPatch, answer: str, copies: bool
+) -> None:
+    from click.testing import CliRunner
+
+    from stretto.cli import setup
+
+    repo.commit("ignore", {".gitignore": ".env\n"})
+    (repo.path / ".env").write_text("KEY=1\n")
+    monkeypatch.chdir(repo.path)
+    monkeypatch.setattr(setup, "on_terminal", lambda: True)
+    done = CliRunner().invoke(setup.init_command, input=f"{answer}\n")
+    assert done.exit_code == 0, done.output
+    assert "would be copied into each worktree: .env" in done.output
+    lines = (repo.path / "stretto.toml").read_text().splitlines()
+    assert any(line.startswith('copy = [".env"]') for line in lines) is copies
+
+
 def test_doctor_finds_what_is_wrong(stretto: Stretto, home: Path, repo: Repository) -> None:
     done = stretto("doctor", "--json")
     assert done.returncode == 0

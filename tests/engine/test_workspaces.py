@@ -111,6 +111,19 @@ def test_pause_and_removal_end_what_serves(spine: Spine):
         assert servers.running(path) == []
 
 
+def test_set_up_commands_are_recorded_with_their_time(spine: Spine):
+    text = '[workspace]\nsetup = ["echo hello", {run = "exit 3", timeout = 60}]\n'
+    spine.repo.commit("set up", {"stretto.toml": text})
+    spine.run(plan(task("one"), checks="[]"), {"one": turns([write("one.txt", "1")])}, approve="human")
+    item = spine.wait_item("setup")
+    assert "set-up command 'exit 3' failed: exit 3" in item.text
+    first, second = spine.events("setup.finished")
+    assert (first.data["name"], first.data["result"]) == ("setup-1", "passed")
+    assert (second.data["name"], second.data["result"]) == ("setup-2", "failed")
+    assert first.data["seconds"] >= 0
+    assert Path(first.data["output"]).read_text() == "hello\n"
+
+
 def test_undo_brings_the_ports_back(spine: Spine):
     spine.run(plan(task("one")), {"one": turns([write("one.txt", "1")])}, approve="human")
     spine.wait_item("review")

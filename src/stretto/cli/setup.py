@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from stretto.cli.common import emit, json_option, note
+from stretto.cli.common import emit, json_option, note, on_terminal
 from stretto.client import folder
-from stretto.config import detect, template
+from stretto.config import Detected, detect, template
 from stretto.core.errors import StrettoError
 from stretto.git import run
 from stretto.git.discover import Found, discover
@@ -25,6 +26,8 @@ def init_command(only_print: bool, as_json: bool) -> None:
     tracked = _tracked(found)
     beside = {entry.name for entry in found.root.iterdir()} - tracked
     detected = detect(tracked, lambda name: _text(found, name), beside, _branch(found))
+    if detected.copy and not only_print and not as_json and on_terminal():
+        detected = _asked(detected)
     text = template(detected)
     if only_print:
         click.echo(text, nl=False)
@@ -40,6 +43,14 @@ def init_command(only_print: bool, as_json: bool) -> None:
     if not detected.checks:
         note("  no test command was recognised: set one under [checks], or changes land unchecked")
     note("commit it to your target branch, then write a plan and: stretto run PLAN.md")
+
+
+def _asked(detected: Detected) -> Detected:
+    """The same, without the ignored files if the person does not want them in each worktree: they may be secrets."""
+    note(f"These files, which git ignores, would be copied into each worktree: {', '.join(detected.copy)}")
+    if click.confirm("Copy them?", default=True, err=True):
+        return detected
+    return replace(detected, copy=())
 
 
 def _write(path: Path, text: str) -> None:

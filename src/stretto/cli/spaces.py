@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import click
@@ -60,7 +61,9 @@ def _set_up(result: Json) -> None:
     for command in result["setup"]:
         note(f"$ {clean(str(command['run']))}")
         argv = ["/bin/sh", "-c", 'exec /bin/sh -c "$1" >&2', "sh", str(command["run"])]
+        began = time.monotonic()
         code = run_inherited(argv, cwd=Path(result["path"]), env=env)
+        note(f"  took {time.monotonic() - began:.1f} s")
         if code != 0:
             raise StrettoError(
                 f"the set-up command {command['run']!r} exited with {code}",

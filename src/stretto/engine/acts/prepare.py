@@ -10,12 +10,12 @@ from stretto.core.actions import Prepare
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.inbox import options
-from stretto.core.model import CheckResult, Item, ItemKind, Run, Task
+from stretto.core.model import CheckResult, CheckSpec, Item, ItemKind, Run, Task
 from stretto.core.workspace_commands import due_specs, setup_specs
 from stretto.engine import environment
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.parts import Parts, Repository
-from stretto.interfaces import Workspace
+from stretto.interfaces import CheckOutcome, Workspace
 
 
 def prepare(parts: Parts, f: Facts, action: Prepare) -> None:
@@ -84,6 +84,8 @@ def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
         outcome = parts.checks.run(spec, Path(workspace.path), env, output, lambda: environment.unwanted(parts, f.task))
         if outcome.result is not CheckResult.PASSED:
             files.require_space(Path(workspace.path), parts.home.path)
+        _record(parts, f, spec, outcome)
+        if outcome.result is not CheckResult.PASSED:
             sort = "database" if spec in due else "set-up"
             raise StrettoError(
                 f"{sort} command {spec.run!r} {outcome.result.value}: {outcome.reason}",
@@ -93,6 +95,19 @@ def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
             )
     if due:
         parts.repositories.of(f.run).workspaces.filled(workspace.path, workspace.env["STRETTO_BASE"])
+
+
+def _record(parts: Parts, f: Facts, spec: CheckSpec, outcome: CheckOutcome) -> None:
+    """Write how long a set-up command took, and where its output is."""
+    with parts.store.write() as tx:
+        tx.event(
+            "setup.finished",
+            task=f.task.uid,
+            name=spec.name,
+            result=outcome.result,
+            seconds=round(outcome.seconds, 3),
+            output=str(outcome.output),
+        )
 
 
 def _report(parts: Parts, f: Facts, error: StrettoError) -> None:
