@@ -24,6 +24,7 @@ BENCHES = {
     "e": ("benchmarks.idle", "run"),
     "f": ("benchmarks.latency", "run"),
     "g": ("benchmarks.ports", "run"),
+    "h": ("benchmarks.databases", "run"),
 }
 
 

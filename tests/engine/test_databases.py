@@ -132,3 +132,20 @@ def test_an_address_that_cannot_be_taken_is_a_mistake_of_the_file(
     assert refused.value.exit_code == 2
     assert word in refused.value.message + str(refused.value.details)
     assert "s3cret" not in str(refused.value.as_json())
+
+
+def test_a_workspace_by_hand_has_a_database_that_its_commands_fill(spine: Spine) -> None:
+    made = spine.call("workspace_new", name="idea", trust=True, env=dict(os.environ))
+    assert [command["run"].split(" ")[1] for command in made["setup"]] == ["db.py", "db.py"]
+    for command in made["setup"]:
+        env = {**os.environ, **made["env"]}
+        subprocess.run(["/bin/sh", "-c", command["run"]], cwd=made["path"], env=env, check=True)
+    spine.call("workspace_ready", name="idea")
+    with spine.engine.store.read() as db:
+        answer = read("databases", db, {"cwd": str(spine.repo.path), "task": "idea"})
+        (one,) = answer["databases"]
+    assert one["url"] == made["env"]["DATABASE_URL"]
+    assert (one["name"], one["task"]) == ("idea", None)
+    again = spine.call("workspace_new", name="next", trust=True, env=dict(os.environ))
+    words = [command["run"] for command in again["setup"]]
+    assert words == ["python3 db.py"], "the template of the first has its data already"

@@ -57,6 +57,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "env": ("workspace", "The environment of a task's workspace."),
         "edit": ("workspace", "Open a task's workspace in your editor."),
         "serve": ("serve", "Start a workspace's servers on its own ports."),
+        "db": ("databases", "The databases of workspaces: list, url, shell."),
         "workspace": ("spaces", "Workspaces without a task: new, list, adopt, remove."),
         "snapshots": ("workspace", "Kept states of a task's workspace."),
         "restore": ("workspace", "Bring a kept state back."),

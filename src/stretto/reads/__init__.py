@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: verb -> where its function lives
 READS: dict[str, str] = {
+    "databases": "stretto.reads.databases:databases",
     "diff": "stretto.reads.work:diff",
     "env": "stretto.reads.task:env",
     "events": "stretto.reads.history:events",

@@ -1,0 +1,72 @@
+"""`db`: the databases of workspaces."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from stretto.cli.common import emit, json_option, note, read, task_argument
+from stretto.cli.text import clean
+from stretto.client import Json
+from stretto.core.errors import StrettoError
+from stretto.process import become
+
+
+@click.group("db")
+def db_command() -> None:
+    """The databases of workspaces: every task has one of its own when stretto.toml has a [database]."""
+
+
+@db_command.command("list")
+@json_option
+def list_all(as_json: bool) -> None:
+    """Which workspace has which database."""
+    found = read("databases")["databases"]
+    if as_json:
+        emit({"databases": found})
+        return
+    if not found:
+        note("No workspace has a database here.")
+    for one in found:
+        click.echo(f"{clean(one['name'])}  {clean(one['url'])}")
+
+
+def _of(task: str) -> Json:
+    found: list[Json] = read("databases", task=task)["databases"]
+    if found:
+        return found[0]
+    raise StrettoError(
+        f"{task} has no database",
+        code="no_database",
+        object=task,
+        hint="describe one in [database] of stretto.toml; stretto db list shows those that there are",
+    )
+
+
+@db_command.command("url")
+@task_argument
+@json_option
+def url(task: str, as_json: bool) -> None:
+    """The address of a workspace's database. It holds no password: that is in the file that PGPASSFILE names."""
+    found = _of(task)
+    if as_json:
+        emit(found)
+        return
+    click.echo(found["url"])
+    if found["passfile"] is not None:
+        note(f"PGPASSFILE={clean(found['passfile'])}")
+
+
+@db_command.command("shell")
+@task_argument
+def shell(task: str) -> None:
+    """Open psql or sqlite3 on a workspace's database."""
+    found = _of(task)
+    told = read("env", task=task)
+    at = str(found["url"])
+    words = ["sqlite3", at.removeprefix("sqlite:///")] if at.startswith("sqlite:///") else ["psql", at]
+    sys.stdout.flush()
+    become(words, cwd=Path(found["path"]), env={**os.environ, **told["env"]})
