@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stretto import agents
@@ -49,6 +49,7 @@ TYPES = ["response", "agent_start", "message_end", "tool_execution_start", "auto
 TYPES += ["agent_settled", "extension_ui_request", "something_new"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(st.tuples(st.sampled_from(TYPES), st.dictionaries(st.text(max_size=3), shapes()), shapes()), max_size=6)
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -153,7 +155,6 @@ def test_a_removed_folder_is_named(stretto: Stretto, tmp_path: Path) -> None:
 
 
 def test_a_database_of_a_newer_schema_and_a_damaged_one(stretto: Stretto, stored: Stored, home: Path) -> None:
-    import sqlite3
 
     with sqlite3.connect(home / "stretto.db") as db:
         db.execute("PRAGMA user_version = 99")
@@ -550,3 +551,23 @@ def test_plan_verbs_work_on_files(stretto: Stretto, repo: Repository, plan: str)
     assert stretto("plan", "import", "TASKS.md", "-o", "NEW.md").returncode == 0
     assert (repo.path / "NEW.md").read_text() == done.stdout
     assert stretto("plan", "import", "TASKS.md", "-o", "NEW.md").returncode == 1
+
+
+def test_usage_is_a_table_and_says_what_it_leaves_out(stretto: Stretto, stored: Stored, home: Path) -> None:
+    config = {"limits": {"tokens": 2000}, "prices": {"m": {"input": 10, "output": 100}}}
+    stored(rows.run(config=config), rows.started("one"), rows.started("two", position=1))
+    assert stretto("usage").stdout == "Nothing was used yet.\n"
+    with sqlite3.connect(home / "stretto.db") as db:
+        sql = "INSERT INTO usage (task, key, model, input, output, cache_read, cache_write, reasoning, at)"
+        for task, model in (("one", "m"), ("two", "mystery")):
+            db.execute(f"{sql} VALUES (?, 'k', ?, 1000, 20, 0, 0, 0, 999.0)", (f"{rows.RUN}/{task}", model))
+    db.close()
+    told = stretto("usage", "--by", "model").stdout
+    assert re.search(r"^m +1 000 +20 +0 +0 +0 +0\.0120 USD$", told, re.MULTILINE)
+    assert re.search(r"^mystery .* unknown$", told, re.MULTILINE)
+    assert re.search(r"^in all +2 000 ", told, re.MULTILINE)
+    assert "102% of 2000 tokens" in told
+    assert "no price is known of mystery" in told
+    found = json.loads(stretto("usage", "one", "--json").stdout)
+    assert found["total"]["cost"] == {"amount": "0.012", "currency": "USD", "source": "table"}
+    assert stretto("usage", "--by", "moon").returncode == 2

@@ -19,6 +19,7 @@ from stretto.core.model import (
     State,
     TurnResult,
 )
+from stretto.core.usage import Level, Spent
 from tests.support import rows
 
 UNIT = CheckSpec("unit", "true")
@@ -81,6 +82,13 @@ FAILED = rows.turn(result=TurnResult.FAILED, reason="exit 1")
 INTERRUPTED = rows.turn(result=TurnResult.INTERRUPTED)
 LIMITED = rows.turn(result=TurnResult.LIMITED, reason="limited: 429")
 SPARED = rows.run(agent="", config={"roles": {"implementer": {"agent": "a", "fallback": ["b"]}}})
+WORKS = rows.turn(state=Delivery.DELIVERED, result=None)
+SPENT = Spent((Level("run", "tokens", 1000, 1000, "run:tokens"),), frozenset({"run:tokens"}))
+NEARLY = Spent((Level("run", "tokens", 800, 1000, "run:tokens"),))
+CUT = rows.turn(2, Delivery.DONE, TurnResult.OK, kind=MessageKind.INTERRUPT, origin=Origin.PERSON, session="s1")
+GRANTED = rows.item(
+    ItemKind.BUDGET, "budget:run:tokens", payload={"used": 1000.0}, answer={"key": "continue"}, closed_at=185.0
+)
 FAILURES = (rows.check(CheckResult.FAILED),)
 TIRED = rows.started(attempts={"repair": 3})
 
@@ -263,6 +271,23 @@ CASES = [
         S.WAITING,
         "failure",
         act.Ask,
+    ),
+    Case("nearly spent", passed(spent=NEARLY), P.APPROVE, S.WAITING, "review", act.Warn),
+    Case("spent before the first turn", facts(messages=(), spent=SPENT), P.IMPLEMENT, S.WAITING, "budget", act.Ask),
+    Case("spent, auto", facts(messages=(), spent=SPENT, run=AUTO), P.IMPLEMENT, S.ACTIVE, "failed", act.Finish),
+    Case("spent in a turn", running(spent=SPENT), P.IMPLEMENT, S.ACTIVE, "over budget", act.Interrupt),
+    Case("told to stop", running(spent=SPENT, messages=(WORKS, CUT)), P.IMPLEMENT, S.ACTIVE, "working"),
+    Case("stopped", facts(messages=(INTERRUPTED,), spent=SPENT), P.IMPLEMENT, S.WAITING, "budget", act.Ask),
+    Case("spent, red check", facts(checks=FAILURES, spent=SPENT), P.CHECK, S.WAITING, "budget", act.Ask),
+    Case("spent, conflict", ejected("conflict", spent=SPENT), P.LAND, S.WAITING, "budget", act.Ask),
+    Case("spent, but done", approved(spent=SPENT), P.LAND, S.QUEUED, "enqueue", act.Enqueue),
+    Case(
+        "as much again was granted",
+        facts(messages=(), spent=SPENT, items=(GRANTED,)),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "start",
+        act.Compose,
     ),
     Case(
         "turn failed, taken as it is",

@@ -62,6 +62,17 @@ open = 4
 tokens = 1000000
 cost = 2.5
 minutes = 90
+[limits.task]
+tokens = 5
+[limits.day]
+cost = 1.5
+minutes = 0.5
+[prices."vendor/model-1.5"]
+input = 3.0
+output = 15
+cache_read = 0.3
+cache_write = 3.75
+date = "2026-11-01"
 [agents.mine]
 type = "command"
 command = ["python3", "agent.py"]
@@ -88,6 +99,8 @@ def test_every_table_and_key_is_read():
     assert config.checks == (CheckSpec("unit", "pytest -q"), CheckSpec("e2e", "npm test", 1800.0, ("web",)))
     assert config.env["KEY"] == {"from": "KEY", "secret": True}
     assert (config.open, config.tokens, config.cost, config.minutes) == (4, 1000000, 2.5, 90)
+    assert (config.task, config.day) == ({"tokens": 5}, {"cost": 1.5, "minutes": 0.5})
+    assert config.prices["vendor/model-1.5"]["cache_write"] == 3.75
     assert config.ports == {"api": 1, "web": 2}
 
 

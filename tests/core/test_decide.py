@@ -226,7 +226,11 @@ def done(f: Facts, action: act.Action) -> Facts:
         case act.RunChecks():
             return replace(f, checks=(*f.checks, *(rows.check(tree=f.task.tree) for _ in action.names)))
         case act.Interrupt():
-            return replace(f, task=replace(f.task, interrupt=False))
+            told = rows.turn(len(f.messages) + 1, kind=MessageKind.INTERRUPT, session="s1")
+            return replace(f, task=replace(f.task, interrupt=False), messages=(*f.messages, told))
+        case act.Warn():
+            assert f.spent is not None
+            return replace(f, spent=replace(f.spent, noted=f.spent.noted | {action.key}))
         case act.Recover():
             lost = [m for m in f.turns if m.result is None and m.state in {Delivery.WRITTEN, Delivery.DELIVERED}]
             found = f

@@ -14,7 +14,7 @@ from tests.support.world import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 #: tables whose keys are names that the person chooses
-NAMED = ("roles", "agents")
+NAMED = ("roles", "agents", "prices")
 
 
 def prose(page: Path) -> str:

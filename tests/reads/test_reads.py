@@ -318,7 +318,12 @@ def test_usage_is_summed_by_what_is_asked(ask, store):
     answer = ask("usage")
     assert answer["total"]["input"] == 200
     assert answer["limit"] == {"tokens": 1000}
-    assert answer["rate"] == {"tokens_per_s": 0.4}
+    assert answer["rate"] == {"tokens_per_s": 0.4, "agents": {"claude": 0.4}}
+    assert answer["budgets"] == [
+        {"scope": "run", "of": rows.RUN, "measure": "tokens", "used": 240.0, "limit": 1000.0, "share": 0.24}
+    ]
+    assert (answer["unpriced"], answer["strong"]) == (["big", "small"], None)
+    assert len(ask("usage", by="day")["by"]) == 1
     for by, keys in {
         "task": [rows.UID],
         "model": ["big", "small"],

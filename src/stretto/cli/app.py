@@ -35,6 +35,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "prompt": ("show", "What the agent of a task was told."),
         "messages": ("show", "The messages to a task's agent and how far they got."),
         "queue": ("show", "The landing queue."),
+        "usage": ("usage", "Tokens and cost, budgets, tokens per second."),
         "path": ("show", "The folder of a task's workspace."),
         "ports": ("ports", "Which ports belong to which workspace, and who listens there."),
         "wait": ("watch", "Wait until tasks have landed, ended, gone idle or need you."),

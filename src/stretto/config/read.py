@@ -56,6 +56,9 @@ class Config:
     cost: float | None = None
     minutes: float | None = None
     silence: float | None = None
+    task: dict[str, float] = field(default_factory=dict)
+    day: dict[str, float] = field(default_factory=dict)
+    prices: dict[str, dict[str, Any]] = field(default_factory=dict)
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -100,6 +103,16 @@ def _database_url(value: Any, place: str, notes: Notes) -> Any:
     return value
 
 
+_LIMITS: dict[str, v.Reader] = {
+    "tokens": v.number(1, 10**15),
+    "cost": v.number(0, 10**9, whole=False),
+    "minutes": v.number(0, 10**6, whole=False),
+}
+_BUDGET = v.table(_LIMITS)
+_DOLLARS = v.number(0, 10**6, whole=False)
+_PRICE = v.table(
+    {"input": _DOLLARS, "output": _DOLLARS, "cache_read": _DOLLARS, "cache_write": _DOLLARS, "date": v.text}
+)
 _BRANCH = v.matching(names.is_branch, "a name that git accepts for a branch", "main")
 _FILE = v.matching(
     lambda value: bool(value.strip()) and not value.startswith(("/", "~")) and ".." not in value.split("/"),
@@ -161,12 +174,13 @@ TABLES: dict[str, v.Reader] = {
     "limits": v.table(
         {
             "open": v.number(1, MOST_OPEN),
-            "tokens": v.number(1, 10**15),
-            "cost": v.number(0, 10**9, whole=False),
-            "minutes": v.number(0, 10**6, whole=False),
+            **_LIMITS,
             "silence": v.duration,
+            "task": _BUDGET,
+            "day": _BUDGET,
         }
     ),
+    "prices": v.named(_PRICE, "model", lambda name: bool(name.strip())),
     "agents": v.named(v.table(_AGENT_KEYS), "agent"),
 }
 
@@ -181,7 +195,7 @@ def parse(text: str) -> tuple[Config, list[Mistake]]:
     notes = Notes()
     read = v.table(TABLES)(data, "", notes)
     flat = {key: value for name in ("project", "workspace", "pipeline", "limits") for key, value in _part(read, name)}
-    named = {name: read[name] for name in ("database", "checks", "roles", "agents") if name in read}
+    named = {name: read[name] for name in ("database", "checks", "roles", "prices", "agents") if name in read}
     if "ports" in flat:
         flat = {**flat, "ports": dict(flat["ports"])}
         flat["port_scheme"] = flat["ports"].pop("scheme", "block")
@@ -219,6 +233,9 @@ def _check_together(config: Config, notes: Notes) -> None:
             if name not in config.serve:
                 notes.wrong(f"checks.{check.name}.serve", f"`{name}` is no server", "describe it in [workspace.serve]")
     _check_database(config.database, notes)
+    for name, price in config.prices.items():
+        if not {"input", "output"} <= price.keys():
+            notes.wrong(f"prices.{name}", "a price for input and one for output are needed", "write `input = 3.0`")
     for name, agent in config.agents.items():
         _check_agent(name, agent, notes)
 

@@ -90,7 +90,10 @@ def resolve(
             "cost": config.cost,
             "minutes": config.minutes,
             "silence": config.silence,
+            "task": dict(config.task),
+            "day": dict(config.day),
         },
+        "prices": {name: dict(price) for name, price in config.prices.items()},
         **_variables(config, plan),
     }
     _refuse_unknown_agents(frozen, plan)

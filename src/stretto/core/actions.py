@@ -113,6 +113,18 @@ class Ask(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class Warn(Action):
+    """Tell the person of a budget, once for each key; nothing waits for it."""
+
+    key: str = ""
+    text: str = ""
+    scope: str = ""
+    measure: str = ""
+    used: float = 0.0
+    limit: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Approve(Action):
     """Approve by policy."""
 

@@ -6,8 +6,8 @@ next turn's message. All other kinds change rows only.
 
 from __future__ import annotations
 
-from stretto.core.facts import Facts
-from stretto.core.model import Item, ItemKind, Origin, State
+from stretto.core.facts import Facts, is_note
+from stretto.core.model import Item, ItemKind, Origin, State, TurnResult
 from stretto.core.quick import dataclass
 
 
@@ -72,6 +72,8 @@ def _fixed(item: Item, f: Facts, key: str | None) -> Consequence:
             return Consequence(finish=(State.FINISHED, "accepted without a change"))
         case (ItemKind.INTERRUPTED, "continue"):
             return Consequence(turn=(Origin.RESUME, ""))
+        case (ItemKind.BUDGET, "continue") if not is_note(item) and _cut_short(f):
+            return Consequence(turn=(Origin.RESUME, ""))
         case (ItemKind.UNDELIVERED, "retry"):
             return Consequence(resend=int(item.payload["n"]))
         case (ItemKind.SETUP, "retry"):
@@ -84,6 +86,11 @@ def _fixed(item: Item, f: Facts, key: str | None) -> Consequence:
             return _retry(item)
         case _:
             return Consequence()
+
+
+def _cut_short(f: Facts) -> bool:
+    """Whether the last turn was interrupted and is to be taken up again."""
+    return f.turn is not None and f.turn.result is TurnResult.INTERRUPTED
 
 
 def _retry(item: Item) -> Consequence:

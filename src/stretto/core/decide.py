@@ -30,6 +30,7 @@ from stretto.core.actions import (
     RunChecks,
     Settle,
     Stop,
+    Warn,
 )
 from stretto.core.facts import Facts, Limits
 from stretto.core.model import (
@@ -37,6 +38,7 @@ from stretto.core.model import (
     CheckResult,
     Delivery,
     ItemKind,
+    MessageKind,
     Origin,
     QueueState,
     Stage,
@@ -44,6 +46,7 @@ from stretto.core.model import (
     TurnResult,
 )
 from stretto.core.quick import dataclass
+from stretto.core.usage import due, exceeded
 from stretto.core.who import agent_of, next_agent
 
 #: the reason of a task that stands still because it is paused
@@ -65,12 +68,46 @@ Rule = Callable[[Facts, Limits], Decision | None]
 
 
 def decide(facts: Facts, limits: Limits) -> Decision:
-    """The first rule that speaks. The last one always does."""
+    """What the first rule that speaks says (the last one always does), as far as the budgets allow it."""
     for rule in RULES:
         decision = rule(facts, limits)
         if decision is not None:
-            return decision
+            return decision if facts.spent is None else _within_budget(facts, decision)
     raise AssertionError("the last rule always speaks")
+
+
+def _within_budget(f: Facts, decision: Decision) -> Decision:
+    """The decision, if it begins no turn that a budget forbids; what the person should be told of one comes first."""
+    if f.task.outcome is not None or f.task.admitted_at is None:
+        return decision
+    level = exceeded(f.spent, f.items)
+    if level is None or not _begins_turn(f, decision.action):
+        return _told(f, decision)
+    text = f"the budget is used up: {level.text}"
+    return _ask(f, decision.stage or Stage.IMPLEMENT, ItemKind.BUDGET, f"budget:{level.key}", text, used=level.used)
+
+
+def _begins_turn(f: Facts, action: Action) -> bool:
+    """Whether an action leads to the next turn, or asks about one that a budget cut short."""
+    if isinstance(action, Compose | FallBack):
+        return True
+    if isinstance(action, Deliver):
+        turn = f.turn
+        return turn is not None and turn.n == action.n and turn.state is Delivery.QUEUED
+    return isinstance(action, Ask) and action.kind is ItemKind.INTERRUPTED
+
+
+def _told(f: Facts, decision: Decision) -> Decision:
+    """The same decision, but first the person is told that a budget is nearly used, or cannot be counted."""
+    note = due(f.spent)
+    if note is None:
+        return decision
+    level, key = note
+    text = f"{level.share:.0%} of a budget is used: {level.text}"
+    if key.endswith(":unknown"):
+        text = f"the cost of {_names(list(level.unknown))} is not known: the budget of {level.text} does not count it"
+    warn = Warn(key, text, level.scope, level.measure, level.used, level.limit)
+    return Decision(decision.stage, decision.state, decision.reason, warn, decision.cause)
 
 
 # ---------------------------------------------------------------- the end, and the way there
@@ -137,6 +174,18 @@ def not_admitted(f: Facts, limits: Limits) -> Decision | None:
 
 
 # ---------------------------------------------------------------- what the person said
+
+
+def over_budget(f: Facts, limits: Limits) -> Decision | None:
+    """A running turn has used a budget up: it is interrupted, once; what it did stays."""
+    turn = f.turn
+    if turn is None or not f.turn_running or _shim_dead(f) or turn.state is not Delivery.DELIVERED:
+        return None
+    level = exceeded(f.spent, f.items)
+    if level is None or any(m.kind is MessageKind.INTERRUPT and m.n > turn.n for m in f.messages):
+        return None
+    why = f"is being interrupted: the budget is used up: {level.text}"
+    return Decision(Stage.IMPLEMENT, State.ACTIVE, why, Interrupt(), "over budget")
 
 
 def answered(f: Facts, limits: Limits) -> Decision | None:
@@ -351,6 +400,7 @@ RULES: tuple[Rule, ...] = (
     cancelled,
     not_admitted,
     interrupted_by_person,
+    over_budget,
     answered,
     controls,
     waiting_for_person,

@@ -21,6 +21,7 @@ from stretto.core.model import (
     Task,
 )
 from stretto.core.quick import dataclass, field
+from stretto.core.usage import Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ class Facts:
     approval: Approval | None = None
     entry: Entry | None = None
     keep_landed: bool = False
+    spent: Spent | None = None
     observed: Observed = field(default_factory=Observed)
 
     @property
@@ -124,7 +126,12 @@ class Facts:
     @property
     def open_items(self) -> tuple[Item, ...]:
         """Items that wait for the person, oldest first."""
-        return tuple(i for i in self.items if i.closed_at is None and i.answered_at is None)
+        return tuple(i for i in self.items if i.closed_at is None and i.answered_at is None and not is_note(i))
+
+    @property
+    def notes(self) -> tuple[Item, ...]:
+        """Open items that tell the person something and hold nothing up."""
+        return tuple(i for i in self.items if i.closed_at is None and i.answered_at is None and is_note(i))
 
     @property
     def answered_items(self) -> tuple[Item, ...]:
@@ -169,6 +176,11 @@ class Facts:
     def queued(self) -> bool:
         """Whether the landing queue holds an entry of this task that it still has to deal with."""
         return self.entry is not None and self.entry.state in OPEN
+
+
+def is_note(item: Item) -> bool:
+    """Whether an item only tells something: its task goes on."""
+    return bool(item.payload.get("note"))
 
 
 def _unapplied(item: Item) -> bool:

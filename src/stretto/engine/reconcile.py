@@ -32,6 +32,7 @@ from stretto.core.who import FALLBACK, choices
 from stretto.engine.acts.rows import ROW_ACTS
 from stretto.engine.acts.table import EFFECTS
 from stretto.engine.parts import Parts
+from stretto.reads.spending import with_spending
 from stretto.store.facts import limited, load, why_limited
 
 _log = logging.getLogger(__name__)
@@ -197,7 +198,7 @@ class Reconciler:
         with self._lock:
             epochs = {task.uid: self._ended.get(task.uid, 0) for task in tasks}
         with self._parts.store.read() as db:
-            facts = load(db, tasks, self._observe)
+            facts = with_spending(db, load(db, tasks, self._observe), self._parts.clock.now())
         low = self._disk_low()
         decisions = [(f, self._held_up(f, decide(f, limits_of(f.run, f.task)), low)) for f in facts]
         again = self._write_views(decisions, runs)

@@ -13,6 +13,7 @@ from stretto.core.decide import Decision, decide
 from stretto.core.facts import Facts, limits_of
 from stretto.core.model import State, Task
 from stretto.core.quick import dataclass
+from stretto.core.usage import budgets
 from stretto.core.wait import Standing, stuck
 from stretto.core.who import FALLBACK, choices_of
 from stretto.store.facts import limited, load, why_limited
@@ -55,6 +56,10 @@ def places(db: Reader, runs: Iterable[str], now: float) -> dict[str, Place]:
     wanted = sorted(set(runs))
     tasks = [t for run in wanted for t in db.select(Task, "run = ? ORDER BY position, created_at, uid", run)]
     facts = load(db, tasks)
+    if any(budgets(f.run.config.get("limits") or {}, f.task.fields.get("budget") or {}) for f in facts):
+        from stretto.reads.spending import with_spending  # most have no budget, and prices take time to load
+
+        facts = with_spending(db, facts, now)
     decisions = {f.task.uid: decide(f, limits_of(f.run, f.task)) for f in facts}
     since = _since(db, facts, decisions)
     hopeless = stuck({f.task.uid: f.needs for f in facts if f.task.admitted_at is None and f.task.outcome is None})

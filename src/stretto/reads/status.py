@@ -114,7 +114,7 @@ def open_items(found: Mapping[str, Place]) -> list[Item]:
         if p.task.outcome is None:
             dependents.update(n.uid for n in p.facts.needs if n.outcome is None)
     sizes = {uid: int(p.task.diff.get("added", 0)) + int(p.task.diff.get("deleted", 0)) for uid, p in found.items()}
-    items = [i for p in found.values() for i in p.facts.open_items]
+    items = [i for p in found.values() for i in (*p.facts.open_items, *p.facts.notes)]
     return ranked(items, dependents, sizes)
 
 

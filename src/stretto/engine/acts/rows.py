@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from stretto.core import inbox
-from stretto.core.actions import Action, Apply, Approve, Ask, Compose, FallBack, Finish
+from stretto.core.actions import Action, Apply, Approve, Ask, Compose, FallBack, Finish, Warn
 from stretto.core.answers import Consequence, consequence
 from stretto.core.facts import Facts
 from stretto.core.model import (
@@ -58,6 +58,37 @@ def ask(parts: Parts, f: Facts, action: Ask) -> None:
         if payload.get("report"):
             item = replace(item, options=(("accept", "take the report"), *item.options[1:]))
         open_item(tx, item)
+
+
+def warn(parts: Parts, f: Facts, action: Warn) -> None:
+    """Tell of a budget, once for its scope: in the inbox of this task, and as an event."""
+    key = f"budget-note:{action.key}"
+    same = {"task": "uid = ?", "run": "run = ?"}.get(action.scope, "repo = ?")
+    of = {"task": f.task.uid, "run": f.task.run}.get(action.scope, f.task.repo)
+    with parts.store.write() as tx:
+        where = f"SELECT COUNT(*) FROM items WHERE key = ? AND task IN (SELECT uid FROM tasks WHERE {same})"  # noqa: S608
+        if tx.value(where, key, of):
+            return
+        note = Item(
+            id=short_id(),
+            task=f.task.uid,
+            kind=ItemKind.BUDGET,
+            key=key,
+            text=action.text,
+            options=(("continue", "I know"), ("cancel", "cancel the task, keeping its work")),
+            payload={"note": True},
+            opened_at=tx.now,
+        )
+        open_item(tx, note)
+        tx.event(
+            "budget.warned",
+            task=f.task.uid,
+            scope=action.scope,
+            measure=action.measure,
+            used=action.used,
+            limit=action.limit,
+            text=action.text,
+        )
 
 
 def open_item(tx: Writer, item: Item) -> None:
@@ -268,6 +299,7 @@ ROW_ACTS: dict[type[Action], Callable[[Parts, Facts, Any], None]] = {
     Ask: ask,
     Compose: compose,
     FallBack: fall_back,
+    Warn: warn,
     Approve: approve,
     Finish: finish,
     Apply: apply,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from stretto import agents, trust
 from stretto.core import graph, names
 from stretto.core.errors import StrettoError, UsageError
-from stretto.core.model import AgentSpec, Kind, Run, Task
+from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors
 from stretto.core.who import agent_spec, choices
@@ -80,7 +80,6 @@ def _start(
             *found.notices,
             *missing,
             *base.notices(about),
-            *_unenforced(run, tasks),
             *checkouts.notices(git, run),
         ],
     }
@@ -248,14 +247,6 @@ def _insert_repo(tx: Writer, run: Run) -> None:
         run.root,
         tx.now,
     )
-
-
-def _unenforced(run: Run, tasks: Sequence[Task]) -> list[str]:
-    """Limits that are shown but not enforced yet must be said (DECISIONS 17)."""
-    limits = {k: v for k, v in run.config.get("limits", {}).items() if k in {"tokens", "cost", "minutes"} and v}
-    if limits or any(t.fields.get("budget") for t in tasks):
-        return ["budgets are shown but not enforced yet: agents are not stopped when they are used up"]
-    return []
 
 
 # ---------------------------------------------------------------- add

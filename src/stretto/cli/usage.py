@@ -1,0 +1,86 @@
+"""`usage`: what the work used, what that cost, and how far the budgets are used."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from stretto.cli.common import complete_tasks, emit, json_option, read
+from stretto.cli.follow import carrying_on, statuses
+from stretto.cli.text import clean, coloured, pad, paint
+from stretto.client import Json, connect
+
+KEYS = ("task", "run", "role", "agent", "model", "day")
+_COLUMNS = ("input", "output", "cache_read", "cache_write", "reasoning")
+_HEADS = ("input", "output", "cache read", "cache write", "reasoning", "cost")
+_PAUSE = 1.0
+
+
+@click.command("usage")
+@click.argument("task", required=False, shell_complete=complete_tasks)
+@click.option("--by", type=click.Choice(KEYS), default="task", show_default=True, help="What the rows are.")
+@click.option("--run", metavar="RUN", help="Only this run.")
+@click.option("--all", "every", is_flag=True, help="Runs of all repositories.")
+@click.option("--watch", is_flag=True, help="Again after each change, until Ctrl-C.")
+@json_option
+def usage_command(task: str | None, by: str, run: str | None, every: bool, watch: bool, as_json: bool) -> None:
+    """Tokens and cost, in all and by task, run, role, agent, model or day; budgets; tokens per second."""
+    asked = {"task": task, "by": by, "run": run, "all": every or None}
+    if not watch:
+        _show(read("usage", **asked), by, as_json)
+        return
+    in_place = not as_json and sys.stdout.isatty()
+    with carrying_on():
+        for found in statuses(connect(), lambda: read("usage", **asked), None, _PAUSE, _PAUSE):
+            if found is not None:
+                click.echo("\x1b[H\x1b[2J" if in_place else "", nl=False)
+                _show(found, by, as_json)
+
+
+def _show(found: Json, by: str, as_json: bool) -> None:
+    if as_json:
+        emit(found)
+    else:
+        click.echo("\n".join(lines(found, by)))
+
+
+def lines(found: Json, by: str) -> list[str]:
+    """The answer as a table, and what there is to say about it."""
+    if not found["by"]:
+        return ["Nothing was used yet."]
+    rows = [(clean(key) or "unknown", _cells(one)) for key, one in found["by"].items()]
+    if len(rows) > 1:
+        rows.append(("in all", _cells(found["total"])))
+    first = max(len(by), *(len(name) for name, _ in rows))
+    widths = [max(len(head), *(len(cells[n]) for _, cells in rows)) for n, head in enumerate(_HEADS)]
+    heads = "  ".join(head.rjust(width) for head, width in zip(_HEADS, widths, strict=True))
+    table = [paint(f"{pad(by, first)}  {heads}", "bold", coloured())]
+    for name, cells in rows:
+        table.append(f"{pad(name, first)}  " + "  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True)))
+    return [*table, *_remarks(found)]
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    cost = one["cost"]
+    told = "unknown" if cost is None else f"{float(cost['amount']):.4f} {cost['currency']}"
+    return [*(f"{one[name]:,}".replace(",", " ") for name in _COLUMNS), told]
+
+
+def _remarks(found: Json) -> list[str]:
+    said = []
+    for one in found["budgets"]:
+        said.append(
+            f"budget of {one['scope']} {clean(str(one['of']))}: {one['share']:.0%} of {one['limit']:g} {one['measure']}"
+        )
+    if found["rate"]["tokens_per_s"]:
+        by = ", ".join(f"{clean(agent)} {rate:g}" for agent, rate in found["rate"]["agents"].items())
+        said.append(f"now {found['rate']['tokens_per_s']:g} tokens per second ({by})")
+    if found["unpriced"]:
+        names = clean(", ".join(found["unpriced"]))
+        said.append(f"no price is known of {names}: give one in [prices], or install stretto[prices]")
+    if found["strong"] is not None:
+        strong = found["strong"]
+        said.append(f"all of it with {', '.join(strong['models'])}: {float(strong['amount']):.4f} {strong['currency']}")
+    return ["", *said] if said else []
