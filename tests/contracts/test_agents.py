@@ -75,6 +75,27 @@ def codex(name: str) -> Case:
     return Case(agents.find("codex"), AgentSpec("c", "codex", command=(sys.executable,)), lines, "stream")
 
 
+ACP = [
+    {"id": "initialize", "result": {"protocolVersion": 1}},
+    {"id": "session", "result": {"sessionId": "s", "models": {"currentModelId": "m"}}},
+    {"method": "session/update", "params": {"sessionId": "s", "update": {"sessionUpdate": "tool_call", "title": "x"}}},
+    {
+        "id": 7,
+        "method": "session/request_permission",
+        "params": {
+            "toolCall": {"title": "touch x", "kind": "execute", "rawInput": {"command": "touch x"}},
+            "options": [{"optionId": "7-yes", "name": "Yes", "kind": "allow_once"}],
+        },
+    },
+    {"id": "prompt", "result": {"stopReason": "end_turn", "usage": {"inputTokens": 1, "outputTokens": 2}}},
+]
+
+
+def acp() -> Case:
+    lines = [json.dumps(one).encode() for one in ACP]
+    return Case(agents.find("acp"), AgentSpec("a", "acp", command=(sys.executable,)), lines, "stream")
+
+
 TALK = [b"building \xf0\x9f\x94\xa7", b"", b"\x1b[31mred\xff", b"x" * 100_000]
 CASES: dict[str, Callable[[], Case]] = {
     "claude-edit": lambda: claude("edit"),
@@ -90,6 +111,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "codex-questions": lambda: codex("questions"),
     "codex-interrupt": lambda: codex("interrupt"),
     "codex-trouble": lambda: codex("trouble"),
+    "acp": acp,
     "command": lambda: Case(
         agents.find("command"), AgentSpec("c", "command", command=(sys.executable, "-c", "0")), TALK, "turns"
     ),
@@ -160,7 +182,8 @@ def test_a_stream_has_a_conversation_that_can_be_resumed(case: Case, context: Se
     assert other.conversation != first.conversation
 
 
-NAMES = ["claude-edit", "codex-edit", "pi-edit", "command", "scripted", "fake-stream", "fake-choosing", "fake-turns"]
+NAMES = ["acp", "claude-edit", "codex-edit", "pi-edit", "command", "scripted"]
+NAMES += ["fake-stream", "fake-choosing", "fake-turns"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: type -> "module:class"
 ADAPTERS: dict[str, str] = {
+    "acp": "stretto.agents.acp:AcpAgent",
     "claude": "stretto.agents.claude:ClaudeAgent",
     "codex": "stretto.agents.codex:CodexAgent",
     "command": "stretto.agents.command:CommandAgent",

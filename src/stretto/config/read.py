@@ -19,7 +19,7 @@ from stretto.core.who import TIERS
 
 SCHEMA = 1
 #: the types of agents that come with stretto; other packages may provide more
-AGENT_TYPES = ("claude", "codex", "command", "pi", "scripted")
+AGENT_TYPES = ("acp", "claude", "codex", "command", "pi", "scripted")
 PROVIDERS = ("sqlite", "postgres-database", "postgres-schema", "postgres-cluster", "memory", "command")
 PORT_SCHEMES = ("block", "offset")
 STAGES = ("plan", "implement", "check", "review", "approve", "land")
@@ -270,7 +270,7 @@ def _check_placeholder(place: str, name: str, config: Config, notes: Notes) -> N
 def _check_agent(name: str, agent: Mapping[str, Any], notes: Notes) -> None:
     if "type" not in agent and name not in AGENT_TYPES and "command" not in agent:
         notes.wrong(f"agents.{name}", "the agent has neither type nor command", 'write `type = "claude"`')
-    elif agent.get("type") in ("command", "scripted") and not agent.get("command"):
+    elif agent.get("type") in ("acp", "command", "scripted") and not agent.get("command"):
         notes.wrong(f"agents.{name}", "the agent has no command", 'write `command = ["python3", "agent.py"]`')
 
 

@@ -1,0 +1,179 @@
+"""The lines, permissions and handshake of the Agent Client Protocol, and whatever else JSON can hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stretto.agents.acp import AcpAgent
+from stretto.core.model import AgentSpec, Usage
+from stretto.interfaces import SessionContext, Signal
+
+AGENT = AcpAgent()
+SPEC = AgentSpec("own", "acp", command=("agent", "--acp"))
+WORDS = """id method params result error update sessionUpdate sessionId content text toolCall title kind options name
+optionId rawInput code message data stopReason usage inputTokens outputTokens _meta quota token_count models"""
+
+
+def parsed(*messages: dict[str, Any], state: dict[str, Any] | None = None) -> list[Signal]:
+    kept: dict[str, Any] = {"session": "s"} if state is None else state
+    return [signal for message in messages for signal in AGENT.parse(json.dumps(message).encode(), kept)]
+
+
+def update(what: str, session: str = "s", **more: Any) -> dict[str, Any]:
+    return {"method": "session/update", "params": {"sessionId": session, "update": {"sessionUpdate": what, **more}}}
+
+
+def chunk(text: str) -> dict[str, Any]:
+    return update("agent_message_chunk", content={"type": "text", "text": text})
+
+
+def over(reason: str = "end_turn", **more: Any) -> dict[str, Any]:
+    return {"id": "prompt", "result": {"stopReason": reason, **more}}
+
+
+def context(folder: Path, **changes: Any) -> SessionContext:
+    return replace(SessionContext("s1", "r/t", folder, folder, {"PATH": "/bin"}, None, False, None, "ask"), **changes)
+
+
+def test_pieces_of_a_text_are_one_until_something_else_is_said() -> None:
+    tool = update("tool_call", kind="edit", title="Write a")
+    found = parsed(chunk("Good "), chunk("day."), tool, chunk("Done"), over())
+    assert [s.type for s in found] == ["turn_started", "text", "tool", "text", "turn_ended"]
+    assert [s.data["text"] for s in found if s.type == "text"] == ["Good day.", "Done"]
+
+
+def test_other_sessions_and_what_is_repeated_while_loading_are_not_heard() -> None:
+    assert parsed(update("tool_call", "another", title="x")) == []
+    assert parsed(chunk("old"), state={"handshake": True, "session": "s", "resumes": "s"}) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "result", "code"),
+    [
+        (over("end_turn"), "ok", ""),
+        (over("something_new"), "ok", ""),
+        (over("cancelled"), "interrupted", "interrupted"),
+        (over("refusal"), "failed", "refusal"),
+        (over("max_tokens"), "failed", "max_tokens"),
+        ({"id": "prompt", "error": {"code": -1, "message": "broken"}}, "failed", "error"),
+        ({"id": "prompt", "error": {"code": -1, "message": "x", "data": "rate limit"}}, "limited", "limited"),
+        ({"id": "prompt", "error": {"code": -1, "data": {"details": "429"}}}, "limited", "limited"),
+    ],
+)
+def test_how_a_turn_ends(answer: dict[str, Any], result: str, code: str) -> None:
+    (ended,) = parsed(answer)
+    assert (ended.data["result"], ended.data["code"]) == (result, code)
+
+
+def test_usage_is_taken_where_agents_tell_it() -> None:
+    usage, _ = parsed(over(usage={"inputTokens": 5, "outputTokens": 2, "cachedReadTokens": 7, "thoughtTokens": 1}))
+    assert usage.data["usage"] == Usage(5, 2, 7, 0, 1)
+    gemini, _ = parsed(over(_meta={"quota": {"token_count": {"input_tokens": 9, "output_tokens": 3}}}))
+    assert gemini.data["usage"] == Usage(9, 3)
+    state: dict[str, Any] = {"session": "s"}
+    keys = [s.data["key"] for s in parsed(*[over(usage={"inputTokens": 1})] * 3, state=state) if s.type == "usage"]
+    assert len(set(keys)) == 3
+    assert parsed(over())[0].type == "turn_ended", "many tell nothing"
+
+
+def ask(*kinds: str, **state: Any) -> Signal:
+    options = [{"optionId": f"o-{kind}", "name": kind.title(), "kind": kind} for kind in kinds]
+    params = {"sessionId": "s", "toolCall": {"title": "touch x", "kind": "execute"}, "options": options}
+    request = {"id": 7, "method": "session/request_permission", "params": params}
+    (signal,) = parsed(request, state={"session": "s", **state})
+    return signal
+
+
+def chosen(signal: Signal, **answer: str) -> Any:
+    told = json.loads(AGENT.answer(json.loads(json.dumps(signal.data)), answer) or "")
+    assert told["id"] == 7
+    return told["result"]["outcome"].get("optionId")
+
+
+def test_permissions_take_the_options_that_are_offered() -> None:
+    asked = ask("allow_always", "allow_once", "reject_once")
+    assert [key for key, _ in asked.data["options"]] == ["allow", "always", "deny"]
+    assert chosen(asked, key="allow") == "o-allow_once"
+    assert chosen(asked, key="always") == "o-allow_always"
+    assert chosen(asked, key="deny") == "o-reject_once"
+    assert chosen(asked, text="rather not") == "o-reject_once"
+    only = ask("allow_once")
+    assert [key for key, _ in only.data["options"]] == ["allow", "deny"]
+    assert chosen(only, key="deny") is None, "cancelled: there is nothing else to say"
+
+
+def test_skip_allows_at_once_and_nothing_else_is_done_for_an_agent() -> None:
+    reply = ask("allow_once", "reject_once", skip=True)
+    assert reply.type == "reply"
+    assert json.loads(reply.data["data"])["result"]["outcome"]["optionId"] == "o-allow_once"
+    assert ask("reject_once", skip=True).type == "asked", "it offers nothing that could be allowed"
+    (other,) = parsed({"id": 1, "method": "fs/read_text_file", "params": {"path": "/etc/passwd"}})
+    assert json.loads(other.data["data"])["error"]["code"] == -32601
+
+
+def test_the_handshake(tmp_path: Path) -> None:
+    spec = replace(
+        SPEC, mcp={"docs": {"command": "docs", "args": ["-x"], "env": {"A": "b"}}, "web": {"url": "http://h"}}
+    )
+    new, load = (
+        [json.loads(data) for _, data in AGENT.launch(spec, one).first]
+        for one in (context(tmp_path), context(tmp_path, conversation="c", resume=True))
+    )
+    assert [m["method"] for m in new] == ["initialize", "session/new"]
+    assert [m["method"] for m in load] == ["initialize", "session/load"]
+    assert load[1]["params"]["sessionId"] == "c"
+    assert new[0]["params"]["clientCapabilities"] == {
+        "fs": {"readTextFile": False, "writeTextFile": False},
+        "terminal": False,
+    }
+    assert new[1]["params"]["mcpServers"] == [
+        {"name": "docs", "command": "docs", "args": ["-x"], "env": [{"name": "A", "value": "b"}]},
+        {"type": "http", "name": "web", "url": "http://h", "headers": []},
+    ]
+
+
+def test_a_session_begins_is_loaded_or_is_not_known() -> None:
+    state: dict[str, Any] = {"handshake": True, "resumes": None}
+    started, _ = parsed({"id": "session", "result": {"sessionId": "n"}}, state=state)
+    assert (started.data["conversation"], state["session"], "handshake" in state) == ("n", "n", False)
+    state = {"handshake": True, "resumes": "old"}
+    assert parsed({"id": "session", "result": None}, state=state)[0].data["conversation"] == "old"
+    for code in (-32601, -32002):
+        (gone,) = parsed({"id": "session", "error": {"code": code}}, state={"handshake": True, "resumes": "old"})
+        assert gone.data["code"] == "no_conversation"
+    for state in ({"handshake": True}, {"handshake": True, "resumes": "old"}):
+        (unfit,) = parsed({"id": "session", "error": {"code": -32000, "message": "log in first"}}, state=state)
+        assert (unfit.type, "log in first" in unfit.data["reason"]) == ("unfit", True)
+
+
+def test_what_it_cannot_keep_is_said_before_the_start() -> None:
+    env = {"PATH": "/usr/bin:/bin"}
+    assert AGENT.probe(AgentSpec("own", "acp", command=("sh",)), env) is None
+    assert "no command" in str(AGENT.probe(AgentSpec("own", "acp"), env))
+    assert "ask" in str(AGENT.probe(AgentSpec("own", "acp", command=("sh",), permissions="allow Edit"), env))
+    assert "permissions" in str(AGENT.probe(AgentSpec("own", "acp", command=("sh",), permissions="now"), env))
+
+
+def shapes() -> st.SearchStrategy[Any]:
+    words = st.sampled_from(["session/update", "session/request_permission", "prompt", "session", "initialize", "s"])
+    plain = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | words
+    keys = st.sampled_from(WORDS.split())
+    return st.recursive(plain, lambda some: st.lists(some, max_size=3) | st.dictionaries(keys, some, max_size=5))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.dictionaries(st.sampled_from(WORDS.split()[:5]), shapes()), max_size=6))
+def test_no_shape_of_json_makes_it_fail(messages: list[dict[str, Any]]) -> None:
+    state: dict[str, Any] = {"session": "s"}
+    for message in messages:
+        for signal in AGENT.parse(json.dumps(message).encode(), state):
+            if signal.type == "asked":
+                AGENT.answer(json.loads(json.dumps(signal.data)), {"key": "allow"})
+    json.dumps(state)
