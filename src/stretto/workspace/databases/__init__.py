@@ -56,8 +56,6 @@ def settings(given: Mapping[str, Any]) -> Settings:
         url,
         migrate=given.get("migrate"),
         seed=given.get("seed"),
-        create=given.get("create"),
-        drop=given.get("drop"),
         protect=tuple(given.get("protect") or ()),
         allow=tuple(given.get("allow") or ()),
         end_sessions=bool(given.get("end_sessions")),

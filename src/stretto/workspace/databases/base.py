@@ -49,28 +49,24 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a database is used: the workspace's tree, the main checkout, a folder of ours, a port of its block."""
+    """Where a database is used: the workspace's tree, the main checkout, a private folder of ours."""
 
     worktree: Path
     root: Path
     folder: Path
-    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The `[database]` table. `url` None: the provider needs none. `protect` and `allow` as `core.database_url` says.
 
-    `end_sessions`: sessions on the source may be ended so that it can be copied at once. `create`, `drop`: the trusted
-    scripts of the provider `command`.
+    `end_sessions`: sessions on the source may be ended so that it can be copied at once.
     """
 
     provider: str
     url: DatabaseUrl | None = None
     migrate: str | None = None
     seed: str | None = None
-    create: str | None = None
-    drop: str | None = None
     protect: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     end_sessions: bool = False
@@ -87,12 +83,11 @@ class Address:
 class Provider(Protocol):
     """One way to give every task a database of its own.
 
-    `weak`: what it does not keep apart, as a sentence. `keeps`: what one process writes is there for the next, so
+    `keeps`: what one process writes is there for the next, so
     migrations are worth running. `freezes`: it can make templates.
     """
 
     kind: str
-    weak: str | None
     freezes: bool
     keeps: bool
 

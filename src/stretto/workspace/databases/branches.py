@@ -101,9 +101,9 @@ class Branches:
             )
         self.provider.check()
 
-    def place(self, worktree: Path, port: int | None = None) -> Place:
+    def place(self, worktree: Path) -> Place:
         """Where a workspace's database is used."""
-        return Place(worktree, self._root, self._folder, port)
+        return Place(worktree, self._root, self._folder)
 
     def find(self, owner: str, purpose: str) -> Branch | None:
         """The database of an owner; None if there is none."""
@@ -295,7 +295,9 @@ class Branches:
     # ------------------------------------------------------------ names
 
     def _name(self, owner: str, purpose: str) -> str:
-        return names.database_name(self._root.name, owner, f"{self._project} {self._home} {purpose} {owner}")
+        url = self.settings.url.shown() if self.settings.url is not None else ""
+        said = [self._project, self._home, self.provider.kind, url, purpose, owner]
+        return names.database_name(self._root.name, owner, json.dumps(said))
 
     def _template_name(self, start: str) -> str:
         said = [self.provider.kind, self.provider.origin(), self.settings.migrate, self.settings.seed, start]

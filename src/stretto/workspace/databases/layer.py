@@ -131,8 +131,7 @@ class DatabaseLayer:
     # ------------------------------------------------------------ plain values
 
     def _spot(self, place: Place) -> base.Place:
-        port = place.environment.get("PORT", "")
-        return self._branches.place(place.path, int(port) if port.isdigit() else None)
+        return self._branches.place(place.path)
 
     def _held(self, row: Branch | None, spot: base.Place) -> Held:
         if row is None:

@@ -13,7 +13,6 @@ class Memory:
     """The provider `memory`."""
 
     kind = "memory"
-    weak: str | None = "each process has a database of its own, and nothing in it outlives the process"
     freezes = False
     keeps = False
 

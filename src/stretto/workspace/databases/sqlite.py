@@ -35,7 +35,6 @@ class Sqlite:
     """The provider `sqlite`. `ignored` tells whether git ignores a path of the checkout."""
 
     kind = "sqlite"
-    weak: str | None = None
     freezes = True
     keeps = True
 
