@@ -314,7 +314,7 @@ def test_any_value_is_one_line_of_toml(value: Any) -> None:
     def without_null(one: Any) -> Any:
         if isinstance(one, dict):
             return {key: without_null(inner) for key, inner in one.items() if inner is not None}
-        return one
+        return [without_null(inner) for inner in one] if isinstance(one, list) else one
 
     if isinstance(value, dict) and not _odd(value):
         text = toml(value)

@@ -43,7 +43,7 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
     """All signals of one line."""
     if not line.strip():
         return []
-    if b'/delta"' in line[:60] or b"Delta" in line[:60]:
+    if line.startswith(b'{"method":"item/') and (b'/delta"' in line[:80] or b'Delta"' in line[:80]):
         return []  # most lines of a busy agent are pieces of what comes whole later
     try:
         message = json.loads(line)
