@@ -25,6 +25,7 @@ BENCHES = {
     "f": ("benchmarks.latency", "run"),
     "g": ("benchmarks.ports", "run"),
     "h": ("benchmarks.databases", "run"),
+    "i": ("benchmarks.sandbox", "run"),
 }
 
 

@@ -16,7 +16,13 @@ from stretto import failpoints
 from tests.support.world import SOURCES
 
 PACKAGE = SOURCES / "stretto"
-SPAWNERS = ("process.py", "shim/host_system.py", "testing/")
+SPAWNERS = (
+    "process.py",
+    "shim/host_system.py",
+    "workspace/sandbox/launch_sandbox.py",
+    "workspace/sandbox/launch_network.py",
+    "testing/",
+)
 MOVERS = ("files.py", "shim/host_system.py", "workspace/deletion.py")
 REMOVERS = ("files.py", "workspace/", "testing/")
 
@@ -273,6 +279,7 @@ EXEMPT = {
     "shim/host_session.py:note_problem": "says again what every look at in.jsonl says",
     "shim/host_session.py:abandon": "the shim is failing already; the folder's lock tells its death",
     "agents/looks.py:version_of": "asks a program for its version, which changes nothing",
+    "workspace/sandbox/probe.py:_try": "a program that does nothing; nobody waits for it after a crash",
     "demo/": "runs public commands",
     "testing/": "belongs to agents",
 }

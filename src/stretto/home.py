@@ -104,6 +104,11 @@ class Home:
         return self.path / "repos"
 
     @property
+    def houses(self) -> Path:
+        """The home folders that agents in sandboxes have, one for each task."""
+        return self.path / "houses"
+
+    @property
     def prompts(self) -> Path:
         """The user's own prompt templates."""
         return self.path / "prompts"

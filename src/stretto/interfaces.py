@@ -363,6 +363,18 @@ class CheckOutcome:
     exit_code: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """How a command is started: `words` stand before its own, `env` is its environment (secret values may come later).
+
+    No words: it is not confined. `reaching`: the words with which it reaches servers of this machine at these ports.
+    """
+
+    words: tuple[str, ...]
+    env: dict[str, str]
+    reaching: Callable[[Sequence[int]], tuple[str, ...]] = lambda ports: ()
+
+
 class Checks(Protocol):
     """Run a command that must pass. `home` names the home folder of the daemon: the next one ends what is left."""
 
@@ -370,7 +382,13 @@ class Checks(Protocol):
     def home(self) -> str: ...
 
     def run(
-        self, spec: CheckSpec, cwd: Path, env: Mapping[str, str], output: Path, stop: Callable[[], bool]
+        self,
+        spec: CheckSpec,
+        cwd: Path,
+        env: Mapping[str, str],
+        output: Path,
+        stop: Callable[[], bool],
+        wrapper: Sequence[str] = (),
     ) -> CheckOutcome: ...
 
 
@@ -415,6 +433,7 @@ __all__ = [
     "CheckOutcome",
     "Checks",
     "Clock",
+    "Confinement",
     "Git",
     "Identity",
     "Landed",

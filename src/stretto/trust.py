@@ -17,7 +17,7 @@ from typing import Any
 
 from stretto.core.plan import PlanTask
 
-KINDS = ("setup", "check", "serve", "database", "migrate", "seed", "agent", "env")
+KINDS = ("setup", "check", "serve", "database", "migrate", "seed", "agent", "sandbox", "env")
 _MEANS = {
     "setup": "set-up, once in each new worktree",
     "check": "checks, after each turn and before each landing",
@@ -26,6 +26,7 @@ _MEANS = {
     "migrate": "migration of a task's database",
     "seed": "data of a task's database",
     "agent": "agents",
+    "sandbox": "what a sandbox lets through",
     "env": "environment variables of all of them",
 }
 
@@ -69,6 +70,7 @@ def _of_config(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     found += _of_database(database)
     found += [("env", "workspace", _assignment(pair)) for pair in config.get("env", {}).items()]
     found += [("env", "workspace", _captured(pair)) for pair in config.get("capture", {}).items()]
+    found += _of_sandbox("sandbox", config.get("sandbox_rules") or {})
     for name, role in config.get("roles", {}).items():
         found += _policy(f"role {name}", role)
     for name, agent in config.get("agents", {}).items():
@@ -92,7 +94,18 @@ def _of_agent(name: str, agent: Mapping[str, Any]) -> list[tuple[str, str, str]]
     if agent.get("mcp"):
         found.append(("agent", f"{name}, MCP servers", _json(agent["mcp"])))
     found += _policy(f"agent {name}", agent)
+    found += _of_sandbox(f"agent {name}", agent)
     return found + [("env", f"agent {name}", _assignment(pair)) for pair in agent.get("env", {}).items()]
+
+
+def _of_sandbox(name: str, given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What it may read, reach and have is as good as a command: it decides where things can go."""
+    words = (("network", "reach"), ("read", "read"), ("credentials", "have ~/"))
+    return [
+        ("sandbox", name, f"{word}{'' if word.endswith('/') else ' '}{each}")
+        for key, word in words
+        for each in given.get(key) or ()
+    ]
 
 
 def _policy(name: str, given: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -38,6 +38,11 @@ run = "npm start"
 port = "web"
 ready = "/health"
 timeout = 30
+[sandbox]
+network = ["example.org", "*.example.org:8443", "localhost:5432"]
+read = ["~/.rustup", "/srv"]
+memory = 4096
+processes = 512
 [database]
 provider = "sqlite"
 url = "sqlite:///var/db.sqlite3"
@@ -163,6 +168,11 @@ def test_the_frozen_value_is_json_and_keeps_no_secret_value():
         ("[pipeline]\nstages = ['land', 'implement']\n", [("pipeline.stages", 2)]),
         ("[pipeline]\nstages = ['check']\n", [("pipeline.stages", 2)]),
         ("[database]\nprovider = 'mysql'\n", [("database.provider", 2)]),
+        ("[sandbox]\nnetwork = ['a b']\n", [("sandbox.network", 2)]),
+        ("[sandbox]\nnetwork = ['example.org:99999']\n", [("sandbox.network", 2)]),
+        ("[sandbox]\nread = ['srv']\n", [("sandbox.read", 2)]),
+        ("[sandbox]\nread = ['~/../x']\n", [("sandbox.read", 2)]),
+        ("[agents.claude]\ncredentials = ['/etc/shadow']\n", [("agents.claude.credentials", 2)]),
         ("[project\n", [("", 1)]),
         ("a = 1\na = 2\n", [("", 2)]),
     ],

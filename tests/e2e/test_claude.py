@@ -521,7 +521,9 @@ def test_a_long_line_of_the_protocol_is_understood(stage: Stage) -> None:
 def test_skipping_permissions_needs_trust_and_is_shown(stage: Stage) -> None:
     stage.configure(permissions="skip", IS_SANDBOX="1")
     (stage.folder / "PLAN.md").write_text("# A plan\n\n" + task("one", "x [[sh=touch made]] [[say=done]]"))
-    words = ("run", str(stage.folder / "PLAN.md"), "--leave-checkout", "--no-fetch")
+    words: tuple[str, ...] = ("run", str(stage.folder / "PLAN.md"), "--leave-checkout", "--no-fetch")
+    assert json.loads(stage.stretto(*words, "--json", code=1))["error"]["code"] == "unconfined"
+    words = (*words, "--unsandboxed")
     refused = json.loads(stage.stretto(*words, "--json", code=1))["error"]
     assert refused["code"] == "untrusted"
     assert "permissions: skip" in [c["text"] for c in refused["details"]["commands"]]

@@ -14,6 +14,7 @@ from stretto.engine.engine import Engine
 from stretto.engine.operations import OPERATIONS
 from stretto.home import open_home
 from stretto.interfaces import Clock
+from stretto.reads import read
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
 
@@ -26,6 +27,12 @@ class Spine:
 
     def call(self, verb: str, **args: Any) -> dict[str, Any]:
         return OPERATIONS[verb](self.engine, {"cwd": str(self.repo.path), **args})
+
+    def call_read(self, verb: str, **args: Any) -> dict[str, Any]:
+        """What a face gets for a question."""
+        with self.engine.store.read() as db:
+            where = {"cwd": str(self.repo.path), "now": self.engine.clock.now(), "live": True}
+            return read(verb, db, {**where, "home": str(self.engine.home.path), **args})
 
     def run(self, plan: str, script: dict[str, Any] | None = None, **args: Any) -> dict[str, Any]:
         path = self.folder / "PLAN.md"

@@ -28,12 +28,9 @@ def frozen(text: str, fields: str = ""):
 @pytest.mark.parametrize(
     ("text", "fields", "object"),
     [
-        ('[workspace]\nsandbox = "bubblewrap"\n', "", "[workspace] sandbox"),
-        ('[workspace]\nsandbox = "auto"\n', "", "[workspace] sandbox"),
         ('[pipeline]\nstages = ["implement", "check", "review", "approve", "land"]\n', "", "[pipeline] stages"),
         ('[pipeline]\nstages = ["implement", "land"]\n', "", "[pipeline] stages"),
         ('[roles.tester]\nmode = "pane"\n', "", "role tester"),
-        ("", "- sandbox: bubblewrap\n", "task a"),
         ("", "- mode: pane\n", "task a"),
         ("", "- workspace: shared\n", "task a"),
     ],

@@ -197,9 +197,9 @@ def test_a_cancelled_gate_gives_no_result(bench: Bench):
     original = bench.runner.run
 
     class Stopping(CheckRunner):
-        def run(self, spec, cwd, env, output, stop):
+        def run(self, spec, cwd, env, output, stop, wrapper=()):
             bench.stopped = True
-            return original(spec, cwd, env, output, stop)
+            return original(spec, cwd, env, output, stop, wrapper)
 
     bench.runner = Stopping("home-1", grace=0.5)
     outcome = bench.run(commit, f"touch {flag}; sleep 60")

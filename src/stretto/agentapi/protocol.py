@@ -32,6 +32,9 @@ MAX_TEXT = 16 * 1024
 MAX_OPTIONS = 20
 #: bytes of a Unix socket's path that every platform can bind (macOS: 104 with the final zero)
 MAX_SOCKET_PATH = 100
+#: the socket in a session's folder; it has a folder of its own, so that a sandbox can show that and nothing else, and
+#: sees the socket of the next daemon, too
+SOCKET = Path("api", "agent.sock")
 SOCKET_VARIABLE = "STRETTO_AGENT_SOCKET"
 TOKEN_VARIABLE = "STRETTO_AGENT_TOKEN"  # noqa: S105  the name, not a token
 
@@ -55,11 +58,11 @@ def socket_path(folder: Path, runtime: Path) -> Path:
     The path travels in the agent's environment. A daemon that starts later must serve that path, whatever its own
     runtime folder: read it from the session's environment, not from here.
     """
-    path = folder / "agent.sock"
+    path = folder / SOCKET
     if len(bytes(path)) <= MAX_SOCKET_PATH:
         return path
     name = hashlib.sha256(bytes(folder.resolve())).hexdigest()[:16]
-    return runtime / f"{name}.sock"
+    return runtime / name / SOCKET.name
 
 
 def encode(message: Mapping[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
 """Run a command that must pass.
 
 Specification.
-- The argv is `[/bin/sh, -c, TEXT]`, TEXT being exactly the string that the person trusted.
+- The argv is `[/bin/sh, -c, TEXT]`, TEXT being exactly the string that the person trusted; a sandbox's stands before.
 - The check gets a session and process group of its own and two variables: `STRETTO_CHECK` names this one execution,
   `STRETTO_CHECK_HOME` the home whose daemon runs it. By them whatever it leaves behind is found and ended: when it is
   over, when its time is up, when it is cancelled, and by the next daemon after a crash (`end_leftovers`).
@@ -21,7 +21,7 @@ import re
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stretto import files, process, proctree
@@ -59,16 +59,25 @@ class CheckRunner:
         return self._home
 
     def run(
-        self, spec: CheckSpec, cwd: Path, env: Mapping[str, str], output: Path, stop: Callable[[], bool]
+        self,
+        spec: CheckSpec,
+        cwd: Path,
+        env: Mapping[str, str],
+        output: Path,
+        stop: Callable[[], bool],
+        wrapper: Sequence[str] = (),
     ) -> CheckOutcome:
-        """Run it to its end; never raises for what the command does. `stop` is asked several times a second."""
+        """Run it to its end; never raises for what the command does. `stop` is asked several times a second.
+
+        `wrapper`: words that are put before it, a sandbox's.
+        """
         began = time.monotonic()
         watch = _Watch(f"STRETTO_CHECK={secrets.token_hex(8)}", spec.timeout, self._grace, stop)
         try:
             files.make_private_dir(output.parent)
             failpoint("daemon.check.spawn.before")
             done = process.run(
-                ["/bin/sh", "-c", spec.run],
+                [*wrapper, "/bin/sh", "-c", spec.run],
                 cwd=cwd,
                 env=self._environment(env, watch.marker),
                 timeout=None,

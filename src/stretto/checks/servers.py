@@ -28,7 +28,7 @@ from stretto import files, net, process, proctree
 from stretto.core.errors import StrettoError, TimedOut
 from stretto.core.model import CheckResult, CheckSpec, ServerSpec
 from stretto.failpoints import failpoint
-from stretto.interfaces import CheckOutcome, Checks
+from stretto.interfaces import CheckOutcome, Checks, Confinement
 
 #: seconds between TERM and KILL
 GRACE = 5.0
@@ -106,6 +106,7 @@ class Fleet:
         stop: Callable[[], bool],
         *,
         grace: float = GRACE,
+        confined: Confinement | None = None,
     ) -> None:
         self._checks = checks
         self._config = config
@@ -114,6 +115,7 @@ class Fleet:
         self._output = output
         self._stop = stop
         self._grace = grace
+        self._confined = confined or Confinement((), self._env)
         self._own = f"STRETTO_FLEET={secrets.token_hex(8)}"
         self._guard = threading.Lock()
         self._begun: dict[str, Server | StrettoError] = {}
@@ -155,7 +157,13 @@ class Fleet:
                 output.chmod(0o600)
             reason = CANCELLED if error.code == CANCELLED else error.message
             return CheckOutcome(result, time.monotonic() - began, output, reason)
-        return self._checks.run(spec, self._cwd, self._env, output, self._stop)
+        wrapper = self._confined.reaching(self._ports(spec)) if self._confined.words else ()
+        return self._checks.run(spec, self._cwd, self._env, output, self._stop, wrapper)
+
+    def _ports(self, spec: CheckSpec) -> list[int]:
+        """Where the servers of a check listen."""
+        ports = [_port(one, self._env) for one in specs(self._config, spec.serve)]
+        return [port for port in ports if port is not None]
 
     def _said(self, spec: CheckSpec) -> Path | None:
         """The output of the server for which a check could not run."""
@@ -167,7 +175,7 @@ class Fleet:
         try:
             output = self._outputs[spec.name] = self._output(f"serve-{spec.name}")
             marks = {**_pair(self._own), "STRETTO_CHECK_HOME": self._checks.home}
-            server = start(spec, self._cwd, {**self._env, **marks}, output)
+            server = start(spec, self._cwd, {**self._env, **marks}, output, self._confined.words)
             wait(server, self._stop)
         except StrettoError as error:
             if server is not None:
@@ -181,8 +189,11 @@ def _pair(mark: str) -> dict[str, str]:
     return {name: value}
 
 
-def start(spec: ServerSpec, cwd: Path, env: Mapping[str, str], output: Path) -> Server:
-    """Start a server; it may not be ready yet. Raises StrettoError if its port is taken or it cannot be started."""
+def start(spec: ServerSpec, cwd: Path, env: Mapping[str, str], output: Path, wrapper: Sequence[str] = ()) -> Server:
+    """Start a server; it may not be ready yet. Raises StrettoError if its port is taken or it cannot be started.
+
+    `wrapper`: words that are put before it, a sandbox's.
+    """
     port = _port(spec, env)
     if port is not None and not net.free(port):
         raise StrettoError(
@@ -197,7 +208,7 @@ def start(spec: ServerSpec, cwd: Path, env: Mapping[str, str], output: Path) -> 
     if port is not None:
         whole["PORT"] = str(port)
     failpoint("daemon.serve.spawn.before")
-    pid = process.spawn_detached(["/bin/sh", "-c", spec.run], cwd=cwd, env=whole, output=output)
+    pid = process.spawn_detached([*wrapper, "/bin/sh", "-c", spec.run], cwd=cwd, env=whole, output=output)
     failpoint("daemon.serve.spawn.after")
     return Server(spec, port, pid, proctree.start_time(pid), output)
 

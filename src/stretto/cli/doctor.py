@@ -100,6 +100,7 @@ def _print_failpoints(as_json: bool) -> None:
 def _all() -> Iterator[Finding]:
     yield from _guarded("python", _python)
     yield from _guarded("git", _git)
+    yield from _guarded("sandbox", _sandbox)
     yield from _guarded("home", _home)
     yield from _guarded("daemon", _daemon)
     yield from _guarded("database", _database)
@@ -125,6 +126,16 @@ def _git() -> Iterator[Finding]:
     from stretto.git.run import version
 
     yield Finding("git", OK, ".".join(map(str, version())))
+
+
+def _sandbox() -> Iterator[Finding]:
+    from stretto.workspace.sandbox import look
+
+    found = look()
+    if found.program is None:
+        yield Finding("sandbox", WARNING, f"there can be none: {found.reason}", found.hint)
+    else:
+        yield Finding("sandbox", OK, f"{found.program} works here; [workspace] sandbox says whether it is used")
 
 
 def _home() -> Iterator[Finding]:

@@ -20,6 +20,7 @@ _shared = [
     click.option("--agent", metavar="AGENT", help="A configured agent, or 'command:PROG ARGS'."),
     click.option("--approve", type=click.Choice(["human", "auto"]), help="Who lets changes land."),
     click.option("--trust", is_flag=True, help="Allow the commands of the configuration as they are now."),
+    click.option("--unsandboxed", is_flag=True, help="I know that agents which never ask run without a sandbox."),
     click.option("--update-checkout", "checkout", flag_value="update", help="Keep your clean checkout at the target."),
     click.option("--leave-checkout", "checkout", flag_value="leave", help="Leave your checkout alone."),
     click.option("--wait", is_flag=True, help="Show the work until it is over; 0 only if all landed or finished."),

@@ -40,14 +40,14 @@ def serve_command(task: str, names: tuple[str, ...], detach: bool, stopping: boo
         raise StrettoError(
             f"servers of {task} run already", code="already_serving", object=task, hint=f"stretto serve {task} --stop"
         )
-    env = {**os.environ, **told["env"]}
+    env = dict(told["env"]) if told["wrapper"] else {**os.environ, **told["env"]}
     folder = Path(told["folder"])
     wanted = servers.specs({"serve": told["serve"]}, tuple(told["names"]))
     started: list[Server] = []
     kept = False
     try:
         for spec in wanted:
-            started.append(servers.start(spec, path, env, folder / f"serve-{spec.name}.log"))
+            started.append(servers.start(spec, path, env, folder / f"serve-{spec.name}.log", told["wrapper"]))
         for server in started:
             servers.wait(server, lambda: False)
         _tell({"path": str(path), "servers": [_shown(each) for each in started]}, as_json, _lines(started))

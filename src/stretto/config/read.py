@@ -44,6 +44,7 @@ class Config:
     port_scheme: str = "block"
     serve: dict[str, Any] = field(default_factory=dict)
     sandbox: str = "none"
+    sandbox_rules: dict[str, Any] = field(default_factory=dict)
     database: dict[str, Any] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
     roles: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -130,6 +131,8 @@ _AGENT_KEYS: dict[str, v.Reader] = {
     "env": v.variables,
     "mcp": v.named(lambda value, place, notes: value, "MCP server"),
     "models": v.table(dict.fromkeys(TIERS, v.text)),
+    "network": v.hosts,
+    "credentials": v.below_home,
     **_MODEL,
 }
 
@@ -148,6 +151,14 @@ TABLES: dict[str, v.Reader] = {
             "ports": _ports,
             "serve": v.named(_SERVER, "server"),
             "sandbox": v.choice(*SANDBOXES),
+        }
+    ),
+    "sandbox": v.table(
+        {
+            "network": v.hosts,
+            "read": v.folders,
+            "memory": v.number(16, 1 << 20),
+            "processes": v.number(8, 1 << 20),
         }
     ),
     "database": v.table(
@@ -199,7 +210,7 @@ def parse(text: str) -> tuple[Config, list[Mistake]]:
     if "ports" in flat:
         flat = {**flat, "ports": dict(flat["ports"])}
         flat["port_scheme"] = flat["ports"].pop("scheme", "block")
-    config = Config(**flat, **named)
+    config = Config(**flat, **named, sandbox_rules=read.get("sandbox", {}))
     _check_together(config, notes)
     found = [Mistake(place, _line_of(text, place), message, form) for place, message, form in notes.found]
     return config, sorted(found, key=lambda mistake: mistake.line or 0)

@@ -73,6 +73,7 @@ def resolve(
         "port_scheme": config.port_scheme,
         "serve": {name: dict(server) for name, server in config.serve.items()},
         "sandbox": config.sandbox,
+        "sandbox_rules": _lists(config.sandbox_rules),
         "database": dict(config.database) or None,
         "checks": [check_json(check) for check in (config.checks if plan.checks is None else plan.checks)],
         "agent": chosen,
@@ -125,7 +126,13 @@ def _agent(type_: str, given: Mapping[str, Any], models: Mapping[str, str]) -> d
         "model": given.get("model"),
         "models": {**models, **given.get("models", {})},
         "permissions": given.get("permissions"),
+        "network": list(given.get("network", ())),
+        "credentials": list(given.get("credentials", ())),
     }
+
+
+def _lists(rules: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in rules.items()}
 
 
 def _roles(config: Config, plan: Plan, chosen: str) -> dict[str, dict[str, Any]]:

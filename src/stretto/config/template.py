@@ -23,11 +23,15 @@ schema = 1
 {copy}
 {setup}
 # env_file = ".env.local"           # also write the environment to this file, which git must ignore
-# sandbox = "none"                  # or "auto", "bubblewrap"
+# sandbox = "auto"                  # confine agents and checks where this machine can; "none" if not said
 
 # [workspace.env]                   # for every process in a workspace
 # DATABASE_PATH = "var/{{task}}.sqlite3"
 # API_KEY = {{from = "API_KEY", secret = true}}   # taken from your environment, never stored
+
+# [sandbox]                         # what a sandbox lets through
+# network = ["packages.example.org", "localhost:5432"]
+# read = ["~/.rustup"]
 
 [checks]                            # each must pass in the task's worktree, and again on the merged state
 {checks}

@@ -250,5 +250,45 @@ def permissions(value: Any, place: str, notes: Notes) -> Any:
     return notes.wrong(place, f"{value!r} is not a policy", form)
 
 
+_HOST = re.compile(r"(\*|(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+def hosts(value: Any, place: str, notes: Notes) -> Any:
+    """Hosts that may be reached: `host`, `host:port`, `*.domain`, or `*` for all."""
+    return _each(value, place, notes, _is_host, "a host", "example.org:443")
+
+
+def _is_host(value: str) -> bool:
+    port = value.rpartition(":")[2]
+    return _HOST.fullmatch(value) is not None and (not port.isdigit() or 0 < int(port) < 65536)
+
+
+def folders(value: Any, place: str, notes: Notes) -> Any:
+    """Folders and files of the machine: absolute, or from `~/`."""
+    return _each(value, place, notes, _is_folder, "a path that is absolute or begins with ~/", "~/.cargo/bin")
+
+
+def _is_folder(value: str) -> bool:
+    return value.startswith(("/", "~/")) and ".." not in value.split("/")
+
+
+def below_home(value: Any, place: str, notes: Notes) -> Any:
+    """Files of the person's home, from `~/`; as paths below it."""
+    read = _each(value, place, notes, _is_below_home, "a file that begins with ~/", "~/.config/agent/token")
+    return WRONG if read is WRONG else tuple(path.removeprefix("~/") for path in read)
+
+
+def _is_below_home(value: str) -> bool:
+    return value.startswith("~/") and len(value) > 2 and ".." not in value.split("/")
+
+
+def _each(value: Any, place: str, notes: Notes, check: Callable[[str], bool], what: str, example: str) -> Any:
+    read = texts(value, place, notes)
+    for one in () if read is WRONG else read:
+        if not check(one):
+            return notes.wrong(place, f"{one!r} is not {what}", f'write `{_key(place)} = ["{example}"]`')
+    return read
+
+
 def _key(place: str) -> str:
     return place.rsplit(".", 1)[-1]

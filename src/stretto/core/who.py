@@ -23,6 +23,8 @@ TIER_OF_ROLE = {
 FALLBACK = "fallback"
 #: a policy under which an agent does everything without asking
 SKIP = "skip"
+#: words of a configuration or task: no sandbox; one where this machine can
+NO_SANDBOX, AUTO = "none", "auto"
 
 
 def agent_of(f: Facts) -> AgentSpec:
@@ -77,6 +79,23 @@ def agent_spec(
     )
 
 
+def sandbox_of(config: Mapping[str, Any], said: str | None) -> str:
+    """What confines a task that says this itself: `bubblewrap` or `none`. What `auto` is was settled with the run."""
+    word = str(said or config.get("sandbox") or NO_SANDBOX)
+    return str(config.get("sandbox_auto") or NO_SANDBOX) if word == AUTO else word
+
+
+def sandbox(f: Facts) -> str:
+    """What confines a task that has rows."""
+    return sandbox_of(f.run.config, f.task.fields.get("sandbox"))
+
+
 def badges(f: Facts) -> list[str]:
-    """Words to show beside a task. `unsandboxed`: its agent may do everything on this machine, unasked."""
-    return ["unsandboxed"] if agent_of(f).permissions == SKIP else []
+    """Words to show beside a task.
+
+    `unsandboxed`: its agent may do everything on this machine, unasked; or a sandbox was wanted where there can be one,
+    and there can be none.
+    """
+    word = f.task.fields.get("sandbox") or f.run.config.get("sandbox")
+    open_ = sandbox(f) == NO_SANDBOX and (agent_of(f).permissions == SKIP or word == AUTO)
+    return ["unsandboxed"] if open_ else []

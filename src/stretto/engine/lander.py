@@ -29,7 +29,7 @@ from stretto.core.model import (
     State,
     Task,
 )
-from stretto.engine import aftermath, environment
+from stretto.engine import aftermath, environment, sandboxing
 from stretto.engine.acts.rows import close_items, open_item, short_id
 from stretto.engine.aside import Aside
 from stretto.engine.gate_records import GateRecords
@@ -313,6 +313,7 @@ class Lander:
             started=records.started,
             finished=records.finished,
             stop=lambda: self._stopping() or self._left(entry),
+            confine=sandboxing.for_gate(self._parts, f.run, [facts[e.task] for e in decided.entries]),
         )
         if outcome.failed is not None:
             with self._parts.store.write() as tx:

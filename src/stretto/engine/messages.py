@@ -56,7 +56,7 @@ def _notes(parts: Parts, f: Facts) -> dict[str, str]:
 
 def report_file(parts: Parts, task: Task) -> Path:
     """Where a task that lands nothing writes its report; outside of its worktree."""
-    return parts.home.reports / f"{task.run}__{task.id}.md"
+    return parts.home.reports / f"{task.run}__{task.id}" / "report.md"
 
 
 def check_failed(f: Facts) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from stretto.core.errors import StrettoError
 from stretto.core.model import Run
-from stretto.engine import environment
+from stretto.engine import environment, sandboxing
 from stretto.engine.parts import Parts
 from stretto.files import lock
 from stretto.landing import gate
@@ -64,6 +64,7 @@ class Warmth:
                     env={**environment.captured(self._parts, run), **self._parts.secrets.of(run)},
                     output=lambda name: environment.output_path(self._parts, uid, f"gate-{name}"),
                     stop=self._stopping,
+                    confine=sandboxing.for_gate(self._parts, run, ()),
                 )
         except StrettoError as error:
             _log.info("the gate's workspace for %s: %s", run.id, error.message)

@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -29,7 +29,7 @@ from stretto.checks.servers import Fleet
 from stretto.core.errors import StrettoError
 from stretto.core.model import CheckResult, CheckSpec
 from stretto.core.workspace_commands import due_specs, setup_specs
-from stretto.interfaces import CheckOutcome, Checks, Workspace, Workspaces
+from stretto.interfaces import CheckOutcome, Checks, Confinement, Workspace, Workspaces
 
 #: owner of the gate's bay; a uid in form, so that its refs have a place
 OWNER = "landing-gate/gate"
@@ -83,17 +83,21 @@ def run(
     finished: Finished,
     stop: Callable[[], bool],
     jobs: int = 2,
+    confine: Callable[[Workspace], Confinement] | None = None,
 ) -> GateOutcome:
     """Test the candidate `commit`. `ids`: the entries, comma-separated; `env`: captured variables, secrets included.
 
-    `config["setup"]`: trusted commands `{run, timeout}`. Never raises for what the commands do; an unusable workspace
-    is an error outcome too. Only a full disk is raised: it says nothing of anybody's work.
+    `config["setup"]`: trusted commands `{run, timeout}`; `confine` says how commands are started in that workspace.
+    Never raises for what the commands do; an unusable workspace is an error outcome too. Only a full disk is raised:
+    it says nothing of anybody's work.
     """
     gate = _Gate(workspaces, checks, commit, specs, output, started, finished, stop)
     gate.config = config
     captured = {**env, "STRETTO_TASK": ids, "STRETTO_TREE": tree}
     try:
         space = workspaces.ensure(OWNER, "gate", commit, None, captured)
+        if confine is not None:
+            space = gate.confined(space, confine(space))
         ready = gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))
         if ready is not None:
             return gate.abandon(ready, space.env)
@@ -116,6 +120,7 @@ def warm(
     env: Mapping[str, str],
     output: Callable[[str], Path],
     stop: Callable[[], bool],
+    confine: Callable[[Workspace], Confinement] | None = None,
 ) -> bool:
     """Make the gate's bay and run its set-up on `commit` while nothing waits for it; whether both are complete.
 
@@ -124,6 +129,8 @@ def warm(
     """
     gate = _Gate(workspaces, checks, commit, (), output, _unrecorded, _unrecorded, stop)
     space = workspaces.ensure(OWNER, "gate", commit, None, env)
+    if confine is not None:
+        space = gate.confined(space, confine(space))
     return (gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))) is None
 
 
@@ -166,6 +173,20 @@ class _Gate:
         self._finished = finished
         self._stop = stop
         self.config: Mapping[str, Any] = {}
+        self._confined: Confinement | None = None
+
+    def confined(self, space: Workspace, found: Confinement) -> Workspace:
+        """The workspace as its commands see it from here on."""
+        self._confined = found
+        return replace(space, env=found.env)
+
+    def _run(self, space: Workspace, spec: CheckSpec, output: Path) -> CheckOutcome:
+        words = self._confined.words if self._confined is not None else ()
+        return self._checks.run(spec, space.path, space.env, output, self._stop, words)
+
+    def _fleet(self, space: Workspace) -> Fleet:
+        given = (self._checks, self.config, space.path, space.env, self._output, self._stop)
+        return Fleet(*given, confined=self._confined)
 
     def set_up(self, space: Workspace, commands: Sequence[CheckSpec]) -> GateOutcome | None:
         """Run the set-up if it is due. None: it is complete."""
@@ -177,7 +198,7 @@ class _Gate:
         if done != key or moved:
             for spec in commands:
                 output = self._output(spec.name)
-                found = self._checks.run(spec, space.path, space.env, output, self._stop)
+                found = self._run(space, spec, output)
                 if found.result is not CheckResult.PASSED:
                     files.require_space(space.path, output)
                     return self._setup_failed(spec, found, broken=done == key and moved)
@@ -189,7 +210,7 @@ class _Gate:
         """Run the merged migrations on the gate's fresh database. None: they pass. Else the entry broke them."""
         for spec in commands:
             output = self._output(spec.name)
-            found = self._checks.run(spec, space.path, space.env, output, self._stop)
+            found = self._run(space, spec, output)
             if found.result is not CheckResult.PASSED:
                 files.require_space(space.path, output)
                 return GateOutcome(found.result, f"{spec.name} did not pass: {found.reason}", found.output)
@@ -219,7 +240,7 @@ class _Gate:
     def test(self, space: Workspace, jobs: int) -> GateOutcome:
         """Run all checks, a few at a time; the first that does not pass names the outcome."""
         with (
-            Fleet(self._checks, self.config, space.path, space.env, self._output, self._stop) as fleet,
+            self._fleet(space) as fleet,
             ThreadPoolExecutor(max(1, jobs), thread_name_prefix="gate") as pool,
         ):
             found = list(pool.map(lambda spec: self._one(space, spec, fleet), self._specs))

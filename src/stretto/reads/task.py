@@ -64,7 +64,9 @@ def report_of(t: Task) -> Json | None:
     if t.report is None:
         return None
     try:
-        with open(t.report, "rb") as file:  # noqa: PTH123
+        # its agent could have made it a link or a pipe
+        fd = os.open(t.report, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
             data = file.read(REPORT_LIMIT + 1)
     except OSError:
         return {"path": t.report, "text": None}

@@ -11,6 +11,7 @@ from stretto.core.actions import CleanUp, Stop
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import Task
+from stretto.engine import sandboxing
 from stretto.engine.acts.session import stop
 from stretto.engine.parts import Parts
 from stretto.interfaces import Removal
@@ -48,6 +49,8 @@ def remove(parts: Parts, f: Facts, reason: str) -> Removal | None:
         removal = workspaces.remove(t.uid, Path(t.workspace), t.branch, reason)
     if t.branch is not None and (tip := git.read_ref(f"refs/heads/{t.branch}")) is not None:
         git.delete_ref(f"refs/heads/{t.branch}", tip)
+    if t.branch is not None:
+        sandboxing.release(parts, f.run, t.branch)
     write_removal(parts, f, removal, reason)
     return removal
 

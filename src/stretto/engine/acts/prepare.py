@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from stretto import files
@@ -12,10 +13,10 @@ from stretto.core.facts import Facts
 from stretto.core.inbox import options
 from stretto.core.model import CheckResult, CheckSpec, Item, ItemKind, Run, Task
 from stretto.core.workspace_commands import due_specs, setup_specs
-from stretto.engine import environment
+from stretto.engine import environment, sandboxing
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.parts import Parts, Repository
-from stretto.interfaces import CheckOutcome, Workspace
+from stretto.interfaces import CheckOutcome, Confinement, Workspace
 
 
 def prepare(parts: Parts, f: Facts, action: Prepare) -> None:
@@ -79,9 +80,14 @@ def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
     """Run the trusted set-up commands, then those that fill the database; StrettoError for the first that fails."""
     due = due_specs(f.run.config, workspace.due)
     for spec in [*setup_specs(f.run.config), *due]:
+        at = replace(f, task=replace(f.task, branch=workspace.branch))
         output = environment.output_path(parts, f.task.uid, spec.name)
         env = environment.for_task(parts, f, workspace.env, purpose="task", tree=None)
-        outcome = parts.checks.run(spec, Path(workspace.path), env, output, lambda: environment.unwanted(parts, f.task))
+        # until its agent has run, what a set-up starts is the target's own; afterwards it is the agent's as well
+        confined = sandboxing.of_command(parts, at, workspace.path, env) if f.session else Confinement((), env)
+        outcome = parts.checks.run(
+            spec, workspace.path, confined.env, output, lambda: environment.unwanted(parts, f.task), confined.words
+        )
         if outcome.result is not CheckResult.PASSED:
             files.require_space(Path(workspace.path), parts.home.path)
         _record(parts, f, spec, outcome)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from stretto import files
-from stretto.agentapi.protocol import MAX_SOCKET_PATH, socket_path
+from stretto.agentapi.protocol import MAX_SOCKET_PATH, SOCKET, socket_path
 from stretto.core.actions import Deliver, Interrupt, Recover, Stop
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import Delivery, Message, MessageKind, Origin, Session, Task, TurnResult
-from stretto.core.who import FALLBACK, agent_of, choices_of
-from stretto.engine import environment, messages
+from stretto.core.who import FALLBACK, NO_SANDBOX, agent_of, choices_of, sandbox
+from stretto.engine import environment, messages, sandboxing
 from stretto.engine.acts import endings
 from stretto.engine.acts.endings import Ending
 from stretto.engine.acts.rows import add_control, close_permissions, count_fall, short_id
@@ -34,6 +34,8 @@ from stretto.store.sqlite import Writer
 
 #: seconds that an agent has to go by itself
 GRACE = 5.0
+#: what agents that refuse to skip permissions elsewhere want to be told
+IN_SANDBOX = {"IS_SANDBOX": "1"}
 #: the agent would not begin a conversation because one of this id is there
 IN_USE = "conversation_in_use"
 
@@ -197,7 +199,8 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
 
     One whose vendor took no more a moment ago is passed over only for another that can be started.
     """
-    env, reasons = environment.captured(parts, f.run), []
+    env = environment.captured(parts, f.run) | ({} if sandbox(f) == NO_SANDBOX else IN_SANDBOX)
+    reasons = []
     with parts.store.read() as db:
         limits = limited(db, parts.clock.now())
     first = None
@@ -244,6 +247,7 @@ def _start(parts: Parts, f: Facts, session: Session) -> None:
     spec = _shim_spec(parts, f, session, launch)
     secrets = {**parts.secrets.of(f.run), "STRETTO_AGENT_TOKEN": parts.agent_token(session.id)}
     _write_first(parts, f.task.uid, session, launch)
+    messages.report_file(parts, f.task).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     parts.shims.start(folder, spec, secrets)
     for message in _first_messages(parts, session):
         _append(parts, session, message)
@@ -295,14 +299,15 @@ def _shim_spec(parts: Parts, f: Facts, session: Session, launch: Launch) -> dict
             "SELECT COUNT(*) FROM messages WHERE task = ? AND kind = 'turn' AND delivered_at IS NOT NULL", f.task.uid
         )
     env = {**launch.env, "STRETTO_AGENT_SOCKET": str(agent_socket(parts, session)), "STRETTO_SESSION": session.id}
+    confined = sandboxing.of_session(parts, f, session, replace(launch, env=env))
     return {
         "schema": 1,
         "session": session.id,
         "style": launch.style,
         "argv": list(launch.argv),
-        "wrapper": [],
+        "wrapper": list(confined.words),
         "cwd": str(f.task.workspace),
-        "env": env,
+        "env": confined.env,
         "marker": f"STRETTO_SESSION={session.id}",
         "nudge": str(parts.home.nudge),
         "turn_offset": int(delivered or 0),
@@ -312,7 +317,7 @@ def _shim_spec(parts: Parts, f: Facts, session: Session, launch: Launch) -> dict
 
 def agent_socket(parts: Parts, session: Session) -> Path:
     """Where the agent API of this session listens."""
-    short = Path(session.folder) / "agent.sock"
+    short = Path(session.folder) / SOCKET
     return short if len(bytes(short)) <= MAX_SOCKET_PATH else socket_path(Path(session.folder), runtime_folder())
 
 

@@ -18,7 +18,7 @@ from stretto.core.facts import Facts
 from stretto.core.inbox import options
 from stretto.core.model import Check, CheckResult, CheckSpec, Delivery, Item, ItemKind, Message, Task, TurnResult
 from stretto.core.who import agent_of
-from stretto.engine import environment, messages
+from stretto.engine import environment, messages, sandboxing
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.acts.session import workspace_env
 from stretto.engine.parts import Parts
@@ -115,7 +115,7 @@ def _read_only(parts: Parts, f: Facts, git: Git, path: Path) -> dict[str, Any]:
     """A task that lands nothing: keep its report; any change is snapshotted and shown as a warning."""
     changes: dict[str, Any] = {"head": f.task.base, "diff": {}}
     report = messages.report_file(parts, f.task)
-    if report.exists():
+    if report.is_file() and not report.is_symlink():
         changes["report"] = str(report)
     state = git.worktree_state(path)
     if not state.clean or state.head != f.task.base:
@@ -188,13 +188,13 @@ def run_checks(parts: Parts, f: Facts, action: RunChecks) -> None:
         if refresh(parts, f):
             return
         env = environment.for_task(parts, f, workspace_env(parts, f), purpose="task", tree=f.task.tree)
+        env.pop("STRETTO_REPORT_FILE", None)
+        confined = sandboxing.of_command(parts, f, Path(str(f.task.workspace)), env)
     except StrettoError as error:
         if files.is_full(error):
             raise
         _cannot_check(parts, f, error)
         return
-    for name in ("STRETTO_REPORT_FILE",):
-        env.pop(name, None)
     specs = [s for s in f.specs if s.name in action.names]
     with parts.store.write() as tx:
         attempts = {**f.task.attempts, "check": f.task.attempts.get("check", 0) + 1}
@@ -204,13 +204,14 @@ def run_checks(parts: Parts, f: Facts, action: RunChecks) -> None:
             parts.checks,
             f.run.config,
             Path(str(f.task.workspace)),
-            env,
+            confined.env,
             lambda name: environment.output_path(parts, f.task.uid, name),
             lambda: environment.unwanted(parts, f.task),
+            confined=confined,
         ) as fleet,
         ThreadPoolExecutor(max_workers=min(8, len(specs)), thread_name_prefix="check") as pool,
     ):
-        list(pool.map(lambda spec: _run_one(parts, f, spec, env, fleet), specs))
+        list(pool.map(lambda spec: _run_one(parts, f, spec, confined.env, fleet), specs))
     _take_leftovers(parts, f)
 
 

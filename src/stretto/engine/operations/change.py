@@ -18,7 +18,7 @@ from stretto.core.plan_change import PlanChange, Progress
 from stretto.engine import messages
 from stretto.engine.acts.rows import add_turn
 from stretto.engine.engine import Engine
-from stretto.engine.operations import common, trusting
+from stretto.engine.operations import common, sandboxes, trusting
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import read_plan
 from stretto.store.sqlite import Writer
@@ -44,6 +44,9 @@ def change(engine: Engine, run: Run, args: common.Args) -> dict[str, Any]:
             hint="stretto run PLAN --yes",
             details={"change": plan_change.as_json(found), "text": plan_change.describe(found)},
         )
+    found = replace(found, joined=tuple(sandboxes.settle_joining(run.config, t) for t in found.joined))
+    for told in (*found.replaced, *found.told):
+        sandboxes.settle_joining(run.config, told.after)
     wanted = [*found.joined, *(c.after for c in (*found.replaced, *found.told))]
     trusting.require_all(engine, run.repo, trust.commands({}, wanted), args.get("trust"))
     _apply(engine, run, after, text, tasks, found)

@@ -9,9 +9,13 @@ from stretto import trust
 from stretto.checks import servers
 from stretto.core import names
 from stretto.core.errors import StrettoError
-from stretto.core.model import Run
+from stretto.core.model import Run, Task
+from stretto.core.who import NO_SANDBOX, sandbox
+from stretto.engine import sandboxing
+from stretto.engine.acts.session import workspace_env
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, trusting
+from stretto.interfaces import Confinement
 from stretto.reads import find
 from stretto.reads import task as reads
 
@@ -35,14 +39,24 @@ def serve(engine: Engine, args: common.Args) -> dict[str, Any]:
     commands = [each for each in trust.commands(config) if each.kind in ("serve", "env")]
     trusting.require_all(engine, repo, commands, None)
     folder = engine.home.checks / names.file_name(str(told["task"]))
+    confined = None if task is None else _confined(engine, task)
     return {
         "task": told["task"],
         "path": told["path"],
-        "env": told["env"],
+        "env": confined.env if confined is not None else told["env"],
+        "wrapper": list(confined.words) if confined is not None else [],
         "serve": {name: dict(known[name]) for name in wanted},
         "names": wanted,
         "folder": str(folder),
     }
+
+
+def _confined(engine: Engine, task: Task) -> Confinement | None:
+    """How the servers of a task are started whose agent worked in a sandbox; its environment is then the whole one."""
+    f = common.facts_of(engine, task)
+    if sandbox(f) == NO_SANDBOX:
+        return None
+    return sandboxing.of_command(engine.parts, f, Path(str(task.workspace)), workspace_env(engine.parts, f))
 
 
 def end(path: str | None) -> None:

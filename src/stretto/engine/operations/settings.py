@@ -13,7 +13,7 @@ from stretto.core import graph
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.finding import Finding
 from stretto.core.plan import Plan, errors, parse
-from stretto.engine.operations import base, unbuilt
+from stretto.engine.operations import base, sandboxes, unbuilt
 from stretto.engine.operations.common import Args
 from stretto.git.repository import Repository
 
@@ -58,7 +58,9 @@ def resolve(git: Repository, args: Args, plan: Plan | None = None) -> Resolved:
         models=agents.models(),
     )
     unbuilt.refuse(frozen, plan)
-    return Resolved(plan, frozen, name, base.require_base(git, name), target, (*notes, *unbuilt.notices(frozen, plan)))
+    frozen, told = sandboxes.settle(frozen, plan.tasks, unsandboxed=bool(args.get("unsandboxed")))
+    notices = (*notes, *told, *unbuilt.notices(frozen, plan))
+    return Resolved(plan, frozen, name, base.require_base(git, name), target, notices)
 
 
 def _plan_of(args: Args) -> Plan:

@@ -19,9 +19,10 @@ from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors
-from stretto.core.who import agent_spec, choices
+from stretto.core.who import NO_SANDBOX, agent_spec, choices, sandbox_of
+from stretto.engine.acts.session import IN_SANDBOX
 from stretto.engine.engine import Engine
-from stretto.engine.operations import base, change, checkouts, common, trusting
+from stretto.engine.operations import base, change, checkouts, common, sandboxes, trusting
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import Resolved, refuse, resolve
 from stretto.git.repository import Repository
@@ -120,8 +121,13 @@ def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> list[st
     """
     given = {str(k): str(v) for k, v in (args.get("env") or os.environ).items()}
     notices = {}
-    for specs in {tuple((s.name, s.permissions) for s in specs): specs for specs in _specs(found)}.values():
-        reasons = {spec.name: engine.parts.agent(spec.type).probe(spec, given) for spec in specs}
+    wanted = {}
+    for task, specs in zip(found.plan.tasks, _specs(found), strict=True):
+        confined = sandbox_of(found.config, task.sandbox) != NO_SANDBOX
+        wanted[confined, tuple((s.name, s.permissions) for s in specs)] = specs
+    for (confined, _), specs in wanted.items():
+        env = {**given, **IN_SANDBOX} if confined else given
+        reasons = {spec.name: engine.parts.agent(spec.type).probe(spec, env) for spec in specs}
         first, left = specs[0].name, [name for name, reason in reasons.items() if reason is None]
         if not left:
             raise StrettoError(
@@ -274,6 +280,7 @@ def _said_before(engine: Engine, git: Repository, target: str) -> str | None:
 
 
 def _join(engine: Engine, run: Run, task: PlanTask, args: common.Args) -> dict[str, Any]:
+    task = sandboxes.settle_joining(run.config, task)
     trusting.require_all(engine, run.repo, trust.commands({}, [task]), args.get("trust"))
     with engine.store.write() as tx:
         taken = {row["id"] for row in tx.rows("SELECT id FROM tasks WHERE run = ?", run.id)}

@@ -24,9 +24,6 @@ def refuse(config: Mapping[str, Any], plan: Plan) -> None:
 
 def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str, str]]:
     """(where, what it says, what to do instead)."""
-    confined = "take it out; until then an agent can do all that you can (SECURITY.md)"
-    if config.get("sandbox") not in (None, "none"):
-        yield "[workspace] sandbox", str(config["sandbox"]), confined
     provider = (config.get("database") or {}).get("provider")
     if provider in ("postgres-schema", "postgres-cluster", "command"):
         yield "[database] provider", str(provider), "name another: postgres-database, sqlite, memory"
@@ -38,8 +35,6 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
         if role.get("mode") == "pane":
             yield f"role {name}", "mode pane", "take it out: agents run in stream mode"
     for task in plan.tasks:
-        if task.sandbox not in (None, "none"):
-            yield f"task {task.id}", f"sandbox: {task.sandbox}", confined
         if task.mode == "pane":
             yield f"task {task.id}", "mode: pane", "take it out: agents run in stream mode"
         if task.workspace == "shared":

@@ -1,0 +1,60 @@
+"""What confines the tasks of a run: settled before its first row is written, on the machine on which they will work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from stretto.core.errors import StrettoError
+from stretto.core.plan import PlanTask
+from stretto.core.who import AUTO, NO_SANDBOX, SKIP, agent_spec, choices, sandbox_of
+from stretto.workspace import sandbox
+
+
+def settle(
+    config: Mapping[str, Any], tasks: Iterable[PlanTask], *, unsandboxed: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """The configuration with what `auto` means here, and what the person should be told.
+
+    Raises StrettoError: a sandbox that is named cannot be made (`sandbox_impossible`), or an agent would do everything
+    unasked and unconfined, and the person has not said that they know (`unconfined`).
+    """
+    given = list(tasks)
+    words = {str(config.get("sandbox") or NO_SANDBOX), *(task.sandbox for task in given if task.sandbox)}
+    settled = {**config, "unsandboxed": unsandboxed}
+    notices = []
+    if AUTO in words:
+        found = sandbox.look()
+        settled["sandbox_auto"] = "bubblewrap" if found.possible else NO_SANDBOX
+        if not found.possible:
+            notices.append(f"there is no sandbox: {found.reason} ({found.hint})")
+    if "bubblewrap" in words:
+        sandbox.require()
+    for task in given:
+        _require_confined(settled, task)
+    return settled, notices
+
+
+def settle_joining(config: Mapping[str, Any], task: PlanTask) -> PlanTask:
+    """A task that joins a run which began without it; `auto` becomes what it means here. Raises as `settle`."""
+    if task.sandbox == "bubblewrap":
+        sandbox.require()
+    elif task.sandbox == AUTO and "sandbox_auto" not in config and sandbox.look().possible:
+        task = replace(task, sandbox="bubblewrap")
+    _require_confined(config, task)
+    return task
+
+
+def _require_confined(config: Mapping[str, Any], task: PlanTask) -> None:
+    chosen = task.agent or config.get("agent")
+    specs = [agent_spec(config, task.role, chosen, None, n) for n in range(len(choices(config, task.role, chosen)))]
+    name = next((spec.name for spec in specs if spec.permissions == SKIP), None)
+    if name is None or sandbox_of(config, task.sandbox) != NO_SANDBOX or config.get("unsandboxed"):
+        return
+    raise StrettoError(
+        f"agent {name} of task {task.id} would do everything without asking, and without a sandbox",
+        code="unconfined",
+        object=task.id,
+        hint='set [workspace] sandbox = "auto" and see: stretto doctor; or say that you know, by --unsandboxed',
+    )

@@ -1,0 +1,305 @@
+"""The launcher's network: sockets inside, connections outside, and bytes between them. Specified in launch.py."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from stretto.workspace.sandbox.launch_words import Words
+
+#: where the proxy listens inside
+PROXY_PORT = 3128
+#: connections at once; seconds for a head of a request and for a connection to a host; seconds between looks
+MOST, PATIENCE, EVERY = 256, 30.0, 0.4
+LOOPBACK = "127.0.0.1"
+
+
+def connect(words: Words, inside: int) -> None:
+    """Start what passes on. Returns when everything inside can be reached, so that the command may begin."""
+    import socket
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    helper = os.fork()
+    if helper == 0:
+        ours.close()
+        _serve_inside(theirs, inside, _listening(words))
+    theirs.close()
+    ours.settimeout(PATIENCE)
+    answer, fds, _, _ = socket.recv_fds(ours, 1000, 100)
+    if answer != b"ok":
+        raise OSError(answer.decode("utf-8", "replace") or "it went away")
+    listeners = dict(zip(_listening(words), (socket.socket(fileno=fd) for fd in fds), strict=True))
+    _Exchange(words, listeners, ours, inside).start()
+
+
+def _listening(words: Words) -> list[int]:
+    return [*([PROXY_PORT] if words.allow else []), *words.forward]
+
+
+def _serve_inside(link: socket.socket, inside: int, listening: list[int]) -> None:
+    """In a process that enters the sandbox's network, and nothing else of it: make sockets there. Never returns."""
+    import socket
+
+    try:
+        _die_with_parent()
+        _enter(inside)
+        made = []
+        for port in listening:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((LOOPBACK, port))
+            sock.listen(128)
+            made.append(sock)
+        socket.send_fds(link, [b"ok"], [sock.fileno() for sock in made])
+        for sock in made:
+            sock.close()
+        while asked := link.recv(100):
+            _answer(link, int(asked))
+    except BaseException as error:  # a child must not run the parent's code; what went wrong is told if it still can be
+        try:
+            link.send(str(error).encode("utf-8", "replace")[:900] or b"failed")
+        except OSError:
+            os._exit(1)
+    finally:
+        os._exit(0)
+
+
+def _answer(link: socket.socket, port: int) -> None:
+    """A connection to whoever listens on this port inside, at either loopback address."""
+    import socket
+
+    for family, address in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as sock:
+                sock.settimeout(2.0)
+                sock.connect((address, port))
+                sock.setblocking(True)
+                socket.send_fds(link, [b"ok"], [sock.fileno()])
+                return
+        except OSError:
+            continue
+    link.send(b"nobody")
+
+
+def _enter(inside: int) -> None:
+    """Join the network of that process: first, as a user without rights must, the user namespace that owns it."""
+    import ctypes
+    import fcntl
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    network = os.open(f"/proc/{inside}/ns/net", os.O_RDONLY)
+    if libc.setns(network, 0x40000000) == 0:
+        return
+    owner = fcntl.ioctl(network, 0xB701)  # NS_GET_USERNS
+    for fd, kind in ((owner, 0x10000000), (network, 0x40000000)):
+        if libc.setns(fd, kind) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, f"its network cannot be entered: {os.strerror(number)}")
+
+
+def _die_with_parent() -> None:
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+class _Exchange:
+    """Everything that is passed on, in threads of this process: it ends with it."""
+
+    def __init__(self, words: Words, listeners: dict[int, socket.socket], link: socket.socket, inside: int) -> None:
+        import threading
+
+        self._words, self._listeners, self._link, self._inside = words, listeners, link, inside
+        self._asking = threading.Lock()
+        self._free = threading.BoundedSemaphore(MOST)
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        for port, listener in self._listeners.items():
+            listener.setblocking(True)
+            target = self._words.forward.get(port)
+            self._run(self._accept, listener, self._proxy if target is None else self._forwarding(target))
+        if self._words.ports:
+            self._run(self._mirror)
+
+    def _run(self, what: Callable[..., None], *arguments: object) -> None:
+        import threading
+
+        threading.Thread(target=what, args=arguments, daemon=True).start()
+
+    def _accept(self, listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
+        while True:
+            client, _ = listener.accept()
+            if self._free.acquire(blocking=False):
+                self._run(self._handled, handle, client)
+            else:
+                client.close()
+
+    def _handled(self, handle: Callable[[socket.socket], None], client: socket.socket) -> None:
+        try:
+            with client:
+                handle(client)
+        except (OSError, ValueError):
+            return  # this connection is over; who made it sees that
+        finally:
+            self._free.release()
+
+    # ---- ways out
+
+    def _forwarding(self, target: tuple[str, int]) -> Callable[[socket.socket], None]:
+        import socket
+
+        def forward(client: socket.socket) -> None:
+            with socket.create_connection(target, PATIENCE) as server:
+                _pass_on(client, server)
+
+        return forward
+
+    def _proxy(self, client: socket.socket) -> None:
+        client.settimeout(PATIENCE)
+        head, early = _head(client)
+        method, _, rest = head.partition(b" ")
+        host, _, port = rest.split(b" ")[0].decode("ascii", "replace").rpartition(":")
+        if method != b"CONNECT" or not port.isdigit():
+            _refuse(client, "405 Method Not Allowed", "only CONNECT is known here; use https")
+            return
+        if not self._words.allows(host, int(port)):
+            _refuse(client, "403 Forbidden", f"{host}:{port} is not among the hosts that this sandbox may reach")
+            return
+        try:
+            server = _reach(host.strip("[]"), int(port))
+        except PermissionError as error:
+            _refuse(client, "403 Forbidden", str(error))
+            return
+        except OSError as error:
+            _refuse(client, "502 Bad Gateway", f"{host}:{port} cannot be reached: {error}")
+            return
+        with server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            server.sendall(early)
+            _pass_on(client, server)
+
+    # ---- ways in
+
+    def _mirror(self) -> None:
+        """Listen outside on what is listened to inside."""
+        import socket
+        import time
+
+        open_now: dict[int, socket.socket] = {}
+        while True:
+            wanted = _listeners(self._inside) & set(self._words.ports)
+            for port in open_now.keys() - wanted:
+                sock = open_now.pop(port)
+                sock.shutdown(socket.SHUT_RDWR)
+                sock.close()
+            for port in wanted - open_now.keys():
+                sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    sock.bind((LOOPBACK, port))
+                    sock.listen(128)
+                except OSError:
+                    sock.close()  # somebody else has it now; looked at again
+                    continue
+                open_now[port] = sock
+                self._run(self._accept_outside, sock, port)
+            time.sleep(EVERY)
+
+    def _accept_outside(self, listener: socket.socket, port: int) -> None:
+        try:
+            self._accept(listener, lambda client: self._enter(client, port))
+        except OSError:
+            return  # nobody listens inside any more
+
+    def _enter(self, client: socket.socket, port: int) -> None:
+        import socket
+
+        with self._asking:
+            self._link.send(str(port).encode())
+            answer, fds, _, _ = socket.recv_fds(self._link, 100, 1)
+        if answer == b"ok":
+            with socket.socket(fileno=fds[0]) as server:
+                _pass_on(client, server)
+
+
+def _listeners(inside: int) -> set[int]:
+    """The TCP ports on which something listens in the network of that process."""
+    found = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/{inside}/net/{name}", encoding="ascii") as table:
+                rows = [line.split() for line in table][1:]
+        except OSError:
+            continue  # it is over
+        found |= {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+    return found
+
+
+def _head(client: socket.socket) -> tuple[bytes, bytes]:
+    """The first line of a request, and what came after its head. Raises ValueError for one that is too long."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = client.recv(4096)
+        if not part or len(data) > 16384:
+            raise ValueError("no request")
+        data += part
+    head, _, early = data.partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0], early
+
+
+def _refuse(client: socket.socket, status: str, why: str) -> None:
+    text = f"stretto: {why}\n".encode("utf-8", "replace")
+    head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+    client.sendall(head.encode("ascii", "replace") + text)
+
+
+def _reach(host: str, port: int) -> socket.socket:
+    """A connection to an allowed host. Raises PermissionError if its name leads into this machine or its network."""
+    import ipaddress
+    import socket
+
+    error: OSError = OSError("it has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        place = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        if not place.is_global and str(address[0]) != host:
+            error = PermissionError(f"{host} leads to {place}, which is an address of this machine or its network")
+            continue
+        sock = socket.socket(family, kind, protocol)
+        sock.settimeout(PATIENCE)
+        try:
+            sock.connect(address)
+        except OSError as failure:
+            sock.close()
+            error = failure
+            continue
+        return sock
+    raise error
+
+
+def _pass_on(a: socket.socket, b: socket.socket) -> None:
+    """Bytes from each to the other until both have ended, or one cannot take more."""
+    import socket
+
+    for sock in (a, b):
+        sock.settimeout(None)
+    open_ends = {a.fileno(): (a, b), b.fileno(): (b, a)}
+    poll = select.poll()
+    for fd in open_ends:
+        poll.register(fd, select.POLLIN)
+    while open_ends:
+        for fd, _ in poll.poll():
+            source, sink = open_ends[fd]
+            data = source.recv(65536)
+            if data:
+                sink.sendall(data)
+                continue
+            poll.unregister(fd)
+            del open_ends[fd]
+            sink.shutdown(socket.SHUT_WR)
