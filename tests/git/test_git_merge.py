@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from stretto.core.errors import GitFailed
 from stretto.git.repository import Repository
 
 
@@ -33,6 +34,13 @@ def test_a_conflict_names_its_paths_and_keeps_both_sides(person: Any, repository
     assert "ours" in text
     assert "theirs" in text
     assert "<<<<<<<" in text
+
+
+def test_a_commit_that_is_not_there_is_no_conflict(person: Any, repository: Repository) -> None:
+    a, _ = diverge(person, {"a": "1\n"}, {"b": "2\n"})
+    for pair in ((a, "1" * 40), ("1" * 40, a)):
+        with pytest.raises(GitFailed, match="1111111"):
+            repository.merge(*pair)
 
 
 def test_conflicts_without_a_common_file_are_conflicts_too(person: Any, repository: Repository) -> None:

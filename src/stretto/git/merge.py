@@ -13,13 +13,18 @@ from stretto.interfaces import Merged
 
 
 def merge(context: Context, ours: str, theirs: str) -> Merged:
-    """Merge two commits. With conflicts the tree holds the files with markers, and the conflicting paths are named."""
+    """Merge two commits. With conflicts the tree holds the files with markers, and the conflicting paths are named.
+
+    Raises GitFailed for a commit that is not there: git exits with 1 for that, too.
+    """
     words = ("merge-tree", "--write-tree", "-z", "--name-only", "--messages", run.oid(ours), run.oid(theirs))
     done = context.git(*words, ok=(0, 1))
     head, _, tail = done.stdout.partition(b"\0\0")
     tree, *paths = run.fields(head + b"\0")
     if done.code == 0:
         return Merged(tree)
+    if not run.is_oid(tree):
+        raise run.failed(done, context.common)
     touched, messages = _messages(run.fields(tail))
     conflicts = tuple(dict.fromkeys(paths)) or tuple(dict.fromkeys(touched)) or ("(unknown path)",)
     return Merged(tree, conflicts, "\n".join(messages))
