@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from stretto.core.database_url import DatabaseUrl
 from stretto.core.errors import StrettoError
-from stretto.workspace.databases import Branch, Branches, connect
+from stretto.workspace.databases import Branch, Branches, connect, programs
 from stretto.workspace.databases.psql import Server
 from tests.support.postgres import Cluster, query
 
@@ -109,6 +110,36 @@ def test_a_source_in_use_is_copied_and_its_sessions_live(shop: Shop) -> None:
         assert shop.asked(row, found, "SELECT count(*) FROM source").stdout == "2\n"
         assert user.poll() is None
         assert shop.cluster.admin.sessions(shop.name) == 1
+
+
+@pytest.mark.parametrize("folder", programs.servers()[1:], ids=lambda folder: folder.parent.name)
+def test_older_servers_too(folder: Path, short_folder: Path, tmp_path: Path) -> None:
+    """A source in use, dumped by newer programs; a template and a clone; aside and back."""
+    cluster = Cluster(folder, short_folder / "pg")
+    try:
+        shop = Shop(cluster, tmp_path)
+        with session(shop):
+            row, found = shop.make("run-aaaa/one")
+        place = found.place(tmp_path)
+        found.settled("run-aaaa/one", "task", place, "start")
+        other, _ = shop.make("run-aaaa/other", found)
+        assert other.template is not None
+        found.set_aside("run-aaaa/one", "task", "r123456", place)
+        found.bring_back("r123456", place)
+        for each in (row, other):
+            assert shop.asked(each, found, "ALTER TABLE source ADD COLUMN m integer").returncode == 0
+            assert shop.asked(each, found, "SELECT count(*) FROM source").stdout == "2\n"
+        assert shop.asked(row, found, "SELECT 1", other.name).returncode != 0
+    finally:
+        cluster.stop()
+
+
+def test_a_failure_is_known_whatever_language_the_server_speaks() -> None:
+    server = Server(DatabaseUrl("postgresql", host="db"))
+    said = (
+        "psql:<stdin>:1: FEHLER:  42501: keine Berechtigung, um Datenbank zu erzeugen\nORT:  createdb, dbcommands.c:1"
+    )
+    assert server.failure(said, "x").code == "database_denied"
 
 
 def test_sessions_are_ended_only_when_the_configuration_says_so(shop: Shop) -> None:

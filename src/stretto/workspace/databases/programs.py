@@ -64,4 +64,4 @@ def _version(folder: Path) -> int:
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """The environment of a client: little of the person's, so that nothing but `more` says where it goes."""
     taken = {name: os.environ[name] for name in _TAKEN if name in os.environ}
-    return {**taken, "PGAPPNAME": "stretto", "PGCONNECT_TIMEOUT": "10", **more}
+    return {**taken, "LC_MESSAGES": "C", "PGAPPNAME": "stretto", "PGCONNECT_TIMEOUT": "10", **more}

@@ -18,7 +18,11 @@ from stretto.core.errors import Conflict, StrettoError, Unavailable
 from stretto.failpoints import failpoint
 from stretto.workspace.databases import programs
 
-_SAID = re.compile(r"(?:ERROR|FATAL):\s+(?:([0-9A-Z]{5}): )?(.*)")
+#: a server may speak any language, so a failure is known by its SQLSTATE
+_STATED = re.compile(r"\S+:\s+([0-9A-Z]{5}): (.*)")
+_SAID = re.compile(r"(?:ERROR|FATAL):\s+()(.*)")
+#: what a newer pg_dump sets and an older server does not know: nothing of the data
+_UNKNOWN_SETTING = "unrecognized configuration parameter"
 _FIELD, _ROW = "\x1f", "\x1e"
 #: seconds for one script; a large database is copied within it
 PATIENCE = 1800.0
@@ -100,14 +104,15 @@ class Server:
         failpoint("daemon.database.copy")
         argv = [str(programs.client(name)), *words]
         done = process.run(argv, cwd=Path("/"), env=self.environment(database), timeout=PATIENCE)
-        if not done.ok:
-            raise self.failure(done.stderr.decode(errors="replace"), database)
+        said = done.stderr.decode(errors="replace")
+        if not done.ok and not _only_settings(said):
+            raise self.failure(said, database)
 
     # ------------------------------------------------------------ what went wrong
 
     def failure(self, stderr: str, database: str) -> StrettoError:
         """What psql said as a sentence with the next command."""
-        said = _SAID.search(stderr)
+        said = _STATED.search(stderr) or _SAID.search(stderr)
         state, words = (said[1] or "", said[2].strip()) if said else ("", _last(stderr))
         words = words.replace(self.url.password, "***") if self.url.password else words
         user = self.url.user or "you"
@@ -151,6 +156,12 @@ class Server:
         return StrettoError(
             f"{self.place} refused: {words}", object=database, code="database_failed", hint="stretto db list"
         )
+
+
+def _only_settings(stderr: str) -> bool:
+    """Whether all that pg_restore could not do is to set what this server does not know."""
+    errors = [line for line in stderr.splitlines() if " error: " in line]
+    return bool(errors) and all(_UNKNOWN_SETTING in line for line in errors)
 
 
 def _last(stderr: str) -> str:
