@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _LEAKS = ("GIT_", "STRETTO_", "XDG_", "CLAUDE", "ANTHROPIC_", "OPENAI_", "GEMINI
 _LEAK_NAMES = {"EDITOR", "VISUAL", "PAGER", "LESS", "EMAIL", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE"}
 _LEAK_NAMES |= {"LANGUAGE", "TZ", "COLUMNS", "LINES", "PYTHONWARNINGS", "PYTHONHOME"}
 _KEPT = {RUN_VARIABLE, "STRETTO_CI", "STRETTO_CLAUDE", "STRETTO_CODEX", "STRETTO_PI", "STRETTO_MACHINE"}
+_KEPT |= {"STRETTO_FAULTS"}
 
 GIT_CONFIG = """\
 [user]
@@ -61,6 +63,8 @@ def enter() -> World:
     world.folder.mkdir(exist_ok=True)
     world.folder.chmod(0o755)
     _clean_environment(world)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun with `&` by a shell: our children must hear Ctrl-C
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return world
 
 
