@@ -37,7 +37,7 @@ def spine(
     if request.param == "postgres":
         for name in [row[0] for row in cluster.run("SELECT datname FROM pg_database;", "postgres")]:
             if name.startswith("stretto_repo_"):
-                cluster.admin.run(f'DROP DATABASE "{name}" WITH (FORCE);')
+                cluster.admin.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE);')
 
 
 def test_two_conflicting_migrations_run_at_once_and_the_gate_catches_it(spine: Spine) -> None:

@@ -55,7 +55,10 @@ def delete(parent: Path, name: str, *, gently: bool = True) -> None:
 
 
 def _delete(parent: Path, name: str) -> None:
-    handle = os.open(parent, _FOLDER)
+    try:
+        handle = os.open(parent, _FOLDER)
+    except FileNotFoundError:
+        return
     try:
         try:
             status = os.stat(name, dir_fd=handle, follow_symlinks=False)

@@ -139,12 +139,12 @@ class Server:
                 code="database_login",
                 hint=f"write the password into ~/.pgpass (0600): {self.url.host or '*'}:*:*:{user}:PASSWORD",
             )
-        if re.search(r"database \"[^\"]*\" does not exist", words):
+        if missing := re.search(r"database \"([^\"]*)\" does not exist", words):
             return Unavailable(
-                f"{self.place} has no database {database}",
-                object=database,
+                f"{self.place} has no database {missing[1]}",
+                object=missing[1],
                 code="database_missing",
-                hint=f"createdb {database}, or take the name out of [database] url to begin with an empty one",
+                hint=f"createdb {missing[1]}, or take the name out of [database] url to begin with an empty one",
             )
         if "connection" in stderr or "could not translate" in stderr:
             return Unavailable(
