@@ -112,7 +112,8 @@ class RealStage(Stage):
         self.repo.git("commit", "-q", "-m", "Configure")
 
     def run(self, *tasks: str, checks: str = '["true"]', approve: str = "human", words: tuple[str, ...] = ()) -> Json:
-        return super().run(*tasks, checks=checks, approve=approve, words=("--agent", self.kind.name, *words))
+        known = ("--unsandboxed",) if self.kind.free == "skip" else ()
+        return super().run(*tasks, checks=checks, approve=approve, words=("--agent", self.kind.name, *known, *words))
 
     def prompts(self, session: str) -> list[str]:
         records = [json.loads(r["data"]) for r in self.records(session) if r["kind"] == "turn"]

@@ -154,7 +154,7 @@ open = 0
 [pipeline]
 approve = "maybe"
 [agents.mine]
-type = "robot"
+type = "comand"
 """
 
 
