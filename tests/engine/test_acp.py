@@ -59,7 +59,9 @@ def answer(spine: Spine, kind: str, words: str) -> None:
 
 def test_two_at_once_edit_commit_land_and_count(spine: Spine) -> None:
     configure(spine)
-    spine.run(plan(does("one", EDIT.format("one")), does("two", EDIT.format("two"))), agent="own", open=2)
+    spine.run(
+        plan(does("one", EDIT.format("one")), does("two", EDIT.format("two"))), agent="own", unsandboxed=True, open=2
+    )
     assert spine.wait_over(60) == {"one": "landed", "two": "landed"}
     for id in ("one", "two"):
         assert spine.repo.show("main", f"{id}.txt") == id
@@ -75,7 +77,7 @@ def test_two_at_once_edit_commit_land_and_count(spine: Spine) -> None:
 def test_permissions_are_asked_allowed_kept_and_denied(spine: Spine) -> None:
     configure(spine, "ask")
     spec = "[[sh=touch one]] [[sh=touch one]] [[sh=touch two]] [[say={{result}}]]"
-    spine.run(plan(does("one", spec)), agent="own", approve="human")
+    spine.run(plan(does("one", spec)), agent="own", unsandboxed=True, approve="human")
     first = item(spine, "permission")
     assert (first.text, [key for key, _ in first.options]) == ("execute: touch one", ["allow", "always", "deny"])
     worktree = Path(str(spine.task("one").workspace))
@@ -92,7 +94,7 @@ def test_permissions_are_asked_allowed_kept_and_denied(spine: Spine) -> None:
 
 def test_interrupt_and_continue_keep_the_process(spine: Spine) -> None:
     configure(spine)
-    spine.run(plan(does("one", BUSY)), agent="own", approve="human")
+    spine.run(plan(does("one", BUSY)), agent="own", unsandboxed=True, approve="human")
     spine.wait(lambda: (ws := spine.task("one").workspace) and (Path(ws) / "a.txt").exists())
     spine.call("interrupt", task="one")
     answer(spine, "interrupted", "continue")
@@ -104,7 +106,7 @@ def test_interrupt_and_continue_keep_the_process(spine: Spine) -> None:
 @pytest.mark.parametrize("loads", [True, False])
 def test_kill_9_of_the_agent_is_followed_by_its_conversation_or_a_new_one(spine: Spine, loads: bool) -> None:
     configure(spine, "skip", *(() if loads else ("--no-load",)))
-    spine.run(plan(does("one", "[[say=Hello.]] " + BUSY)), agent="own", approve="human")
+    spine.run(plan(does("one", "[[say=Hello.]] " + BUSY)), agent="own", unsandboxed=True, approve="human")
     spine.wait(lambda: (ws := spine.task("one").workspace) and (Path(ws) / "a.txt").exists())
     before = spine.session("one")
     pid = spine.engine.parts.shims.state(Path(before.folder)).agent_pid
@@ -123,7 +125,12 @@ def test_kill_9_of_the_agent_is_followed_by_its_conversation_or_a_new_one(spine:
 
 def test_errors_fail_the_turn_and_limits_are_known(spine: Spine) -> None:
     configure(spine)
-    spine.run(plan(does("one", "[[err=500]] [[say=no]]"), does("two", "[[err=429]] [[say=no]]")), agent="own", open=2)
+    spine.run(
+        plan(does("one", "[[err=500]] [[say=no]]"), does("two", "[[err=429]] [[say=no]]")),
+        agent="own",
+        unsandboxed=True,
+        open=2,
+    )
     assert set(spine.wait_over(60).values()) == {"failed"}
     assert spine.messages("one")[0].result is TurnResult.FAILED
     assert "500 pretended" in spine.messages("one")[0].reason
@@ -135,6 +142,6 @@ def test_an_agent_that_speaks_no_protocol_is_put_before_the_person(spine: Spine)
     toml = spine.repo.path / "stretto.toml"
     toml.write_text(toml.read_text().replace(str(spine.folder / "talks"), "/dev/null/nowhere"))
     spine.repo.git("commit", "-q", "-a", "-m", "Break it")
-    spine.run(plan(does("one", "x")), agent="own")
+    spine.run(plan(does("one", "x")), agent="own", unsandboxed=True)
     assert spine.wait_over(60) == {"one": "failed"}
     assert "exit code 1" in spine.task("one").outcome_reason

@@ -39,7 +39,7 @@ class Unprivileged:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = person(folder / "person")
+        self.environment = {**person(folder / "person"), "STRETTO_LEASES": str(folder / "leases" / "ports.db")}
         self.own(folder)
 
     def own(self, path: Path) -> Path:
