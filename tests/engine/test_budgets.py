@@ -53,8 +53,9 @@ def test_told_at_four_fifths_stopped_before_the_next_turn_and_granted_again(spin
     (item,) = spine.wait(lambda: [i for i in waiting(spine) if i.kind.value == "budget"])
     assert "1 100 tokens of 1 000 tokens for the task" in item.text
     assert len(spine.messages("one")) == 2, "the second turn began at nine tenths, the third did not"
-    assert notes(spine) == ["90% of a budget is used: 900 tokens of 1 000 tokens for the task"]
+    assert notes(spine) == [], "the question takes the place of the note"
     (told,) = spine.events("budget.warned")
+    assert told.data["text"] == "90% of a budget is used: 900 tokens of 1 000 tokens for the task"
     assert (told.data["scope"], told.data["measure"], told.data["used"], told.data["limit"]) == (
         "task",
         "tokens",

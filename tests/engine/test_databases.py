@@ -149,3 +149,6 @@ def test_a_workspace_by_hand_has_a_database_that_its_commands_fill(spine: Spine)
     again = spine.call("workspace_new", name="next", trust=True, env=dict(os.environ))
     words = [command["run"] for command in again["setup"]]
     assert words == ["python3 db.py"], "the template of the first has its data already"
+    spine.repo.commit("the program", {"db.py": (spine.repo.path / "db.py").read_text() + "# another one\n"})
+    anew = spine.call("workspace_new", name="anew", trust=True, env=dict(os.environ))
+    assert len(anew["setup"]) == 2, "what another program made is no template"

@@ -166,7 +166,11 @@ def _list(removals: list[Json], as_json: bool) -> None:
 @json_option
 def update_checkout_command(as_json: bool) -> None:
     """Fast-forward your own checkout to the target, if it is clean and on the target's branch."""
-    _tell(steer("update_checkout"), as_json, "your checkout is up to date")
+    told = steer("update_checkout")
+    moved = int(told.get("commits") or 0)
+    commits = f"{moved} commit{'s' * (moved != 1)}"
+    done = f"your checkout went forward by {commits}" if moved else "nothing to do: your checkout is up to date"
+    _tell(told, as_json, done)
 
 
 def _tell(result: Json, as_json: bool, done: str) -> None:

@@ -134,7 +134,8 @@ def find_task(db: Reader, name: str, repo: str | None) -> Task:
         return task
     found = _named(db, name, repo)
     if not found:
-        raise UsageError(f"there is no task {name} here", code="unknown_task", object=name, hint="stretto status")
+        hint = f"for all tasks of that run: --run {name}" if db.one(Run, "id = ?", name) else "stretto status"
+        raise UsageError(f"there is no task {name} here", code="unknown_task", object=name, hint=hint)
     preferred = _newest_run(db, found, repo) if repo is not None else _alive(found)
     if len(preferred) == 1:
         return preferred[0]

@@ -92,9 +92,15 @@ def warn(parts: Parts, f: Facts, action: Warn) -> None:
 
 
 def open_item(tx: Writer, item: Item) -> None:
-    """Write an item unless its key is known."""
-    if tx.insert(item, ignore=True):
-        tx.event("item.opened", task=item.task, item=item.id, kind=item.kind, text=item.text)
+    """Write an item unless its key is known. The question about a budget takes the place of notes about one."""
+    if not tx.insert(item, ignore=True):
+        return
+    tx.event("item.opened", task=item.task, item=item.id, kind=item.kind, text=item.text)
+    if item.kind is ItemKind.BUDGET and "note" not in item.payload:
+        for note in tx.select(Item, "task = ? AND kind = 'budget' AND closed_at IS NULL", item.task):
+            if "note" in note.payload:
+                tx.update(Item, note.id, closed_at=tx.now)
+                tx.event("item.closed", task=note.task, item=note.id, reason="the budget is used up")
 
 
 def close_items(tx: Writer, task: str, why: str, *, keep: tuple[ItemKind, ...] = ()) -> None:

@@ -47,7 +47,7 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
 
 
 def undo(engine: Engine, args: common.Args) -> dict[str, Any]:
-    """Bring a removed workspace back, byte for byte; the newest removal of the repository without an id."""
+    """Bring a removed workspace back, byte for byte; without an id the newest that the person took away here."""
     row = _removal_row(engine, args)
     data = row["data"]
     workspaces = _workspaces(engine, row)
@@ -194,7 +194,9 @@ def _removal_row(engine: Engine, args: common.Args) -> dict[str, Any]:
     with engine.store.read() as db:
         found = db.rows(
             "SELECT id, task, repo, kind, data, undone_at, purged_at FROM removals WHERE (? IS NOT NULL AND id = ?)"
-            " OR (? IS NULL AND repo = ? AND undone_at IS NULL AND purged_at IS NULL) ORDER BY at DESC LIMIT 1",
+            " OR (? IS NULL AND repo = ? AND undone_at IS NULL AND purged_at IS NULL AND"
+            # what a landing cleared away was not taken away by the person: it comes back by its id only
+            " COALESCE(json_extract(data, '$.kept'), '') NOT LIKE 'refs/stretto/landed/%') ORDER BY at DESC LIMIT 1",
             wanted,
             wanted,
             wanted,

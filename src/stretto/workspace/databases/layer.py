@@ -111,12 +111,14 @@ class DatabaseLayer:
         self._branches.settled(place.owner, place.purpose, self._spot(place), start)
 
     def start(self, commit: str) -> str:
-        """What names the migrations of a commit: their paths and contents."""
+        """What names the migrations of a commit: paths and contents of them and of files that the commands name."""
         if commit not in self._starts:
             if len(self._starts) > 1000:
                 self._starts.clear()
             listed = self._git.changed_paths(_EMPTY[len(commit)], commit)
-            found = sorted((path, what[1]) for path, what in listed.items() if migrations.is_migration(path))
+            named = _named(self._branches.settings.migrate, self._branches.settings.seed)
+            wanted = (path for path in listed if path in named or migrations.is_migration(path))
+            found = sorted((path, listed[path][1]) for path in wanted)
             self._starts[commit] = base.digest(found)
         return self._starts[commit]
 
@@ -140,3 +142,13 @@ class DatabaseLayer:
         env = {"DATABASE_URL": address.url, **address.env}
         data: dict[str, Any] = {"name": row.name, "provider": row.provider, "env": env}
         return Held(env, data)
+
+
+def _named(*commands: str | None) -> set[str]:
+    """Paths of files that commands may run, as far as their texts tell: `migrate.py`, `-m app.migrate`, `make`."""
+    words = {word.strip("'\"();&|<>").removeprefix("./") for text in commands if text for word in text.split()}
+    found = set(words)
+    for word in words:
+        module = word.replace(".", "/")
+        found |= {f"{module}.py", f"{module}/__main__.py"}
+    return found | ({"Makefile", "makefile", "GNUmakefile"} if "make" in words else set())
