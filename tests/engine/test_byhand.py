@@ -120,6 +120,17 @@ def test_removal_keeps_the_branch_and_undo_brings_everything_back(spine: Spine):
     assert spine.call("purge", list=True)["removals"] == []
 
 
+def test_a_branch_that_is_left_is_not_taken_for_another_base(spine: Spine):
+    new(spine, "idea")
+    spine.call("workspace_remove", name="idea")
+    spine.repo.commit("goes on", {"later.txt": "1"})
+    with pytest.raises(StrettoError) as caught:
+        new(spine, "idea", base="HEAD")
+    assert caught.value.code == "in_the_way"
+    again = new(spine, "idea")
+    assert not (Path(again["path"]) / "later.txt").exists()
+
+
 def test_adopting_gives_a_worktree_ports_and_leaves_its_files_alone(spine: Spine, tmp_path: Path):
     path = tmp_path / "Own Tree"
     spine.repo.git("worktree", "add", "-q", "-b", "mine", str(path))

@@ -43,6 +43,7 @@ def new(engine: Engine, args: common.Args) -> dict[str, Any]:
     if space is None:
         _refuse_task(engine, git, name)
         space = _row(engine, git, args, name)
+        _refuse_other_base(git, space, args)
         engine.check_bays(git, space.config)
     trusting.require_all(engine, space.repo, _commands(space.config), args.get("trust"))
     with engine.store.write() as tx:
@@ -56,6 +57,18 @@ def new(engine: Engine, args: common.Args) -> dict[str, Any]:
                 tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ? AND path IS NULL", space.repo, name)
         raise
     return _told(_written(engine, space, made, env), made)
+
+
+def _refuse_other_base(git: Repository, space: Space, args: common.Args) -> None:
+    """A branch that an earlier workspace has left is gone on with, but not when another commit was asked for."""
+    tip = git.read_ref(f"refs/heads/{space.branch}")
+    if args.get("base") and tip not in (None, space.base):
+        raise StrettoError(
+            f"the branch {space.branch} is there already, at {str(tip)[:12]}",
+            code="in_the_way",
+            object=str(space.branch),
+            hint=f"leave --base out to go on there, or: git branch -m {space.branch} NAME",
+        )
 
 
 def adopt(engine: Engine, args: common.Args) -> dict[str, Any]:
