@@ -193,3 +193,16 @@ def test_runs_that_are_over_are_shown_in_short_beside_others() -> None:
     old = [{**task(f"t{n}", "landed"), "run": "old-aaaa", "uid": f"old-aaaa/t{n}"} for n in range(3)]
     assert plain(status([*old, task("a", "ready")]))[:2] == ["old-aaaa  open 0 · landed 3/3", "✓ 3 landed: t0, t1, t2"]
     assert len([line for line in plain(status(old)) if line.startswith("✓")]) == 3
+
+
+def test_runs_that_are_over_leave_the_screen_to_the_one_that_works() -> None:
+    past = [{**task("a", "landed"), "run": f"run{n}-abcd", "uid": f"run{n}-abcd/a"} for n in range(7)]
+    now = [task(f"t{n}", "active" if n == 11 else "ready", stage="implement") for n in range(12)]
+    lines = plain(status([*past, *now]), columns=80, rows=23)
+    assert len(lines) <= 23
+    assert lines[0].startswith("7 runs are over: run6-abcd, run5-abcd")
+    assert width(lines[0]) <= 80
+    assert len([line for line in lines if "○ t" in line]) == 11
+    assert any(line.startswith("● t11") for line in lines)
+    assert "run0-abcd" in "\n".join(plain(status([past[0], *now[:3]]), columns=80, rows=40)), "there is room for one"
+    assert "runs are over" not in "\n".join(plain(status([*past, *now])))

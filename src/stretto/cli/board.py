@@ -91,12 +91,15 @@ def board(status: Json, canvas: Canvas, footer: str = "") -> list[str]:
         return [canvas.fit("Nothing runs here yet. Start with: stretto run PLAN.md")]
     runs = _grouped(tasks)
     past = _past(runs)
+    earlier = _earlier([run for run in runs if run in past], runs, canvas)
+    if earlier:
+        runs, past = {run: own for run, own in runs.items() if run not in past}, set()
     heads = {run: _head(run, own, status, canvas)[: 1 if run in past else None] for run, own in runs.items()}
     tail = [*_notices(status, canvas), *(["", canvas.paint(canvas.fit(footer), "dim")] if footer else [])]
-    fixed = sum(map(len, heads.values())) + len(tail)
+    fixed = len(earlier) + sum(map(len, heads.values())) + len(tail)
     inbox, folded = _share(status, [(own, run in past) for run, own in runs.items()], canvas, fixed)
     cells = _Cells(tasks, status, canvas)
-    lines: list[str] = []
+    lines = earlier
     for run, own in runs.items():
         lines += heads[run] + _rows(own, folded | _if(run in past), cells, canvas)
     if canvas.rows is not None:
@@ -108,6 +111,15 @@ def _past(runs: dict[str, list[Json]]) -> set[str]:
     """Runs that are over, when there are others: shown in short."""
     over = {run for run, own in runs.items() if all(task["state"] in _OVER for task in own)}
     return over if len(over) < len(runs) else over - {list(runs)[-1]}
+
+
+def _earlier(past: list[str], runs: dict[str, list[Json]], canvas: Canvas) -> list[str]:
+    """One line for all runs that are over, where they would take more than a fifth of the height."""
+    taken = sum(1 + _height(runs[run], _if(past=True)) for run in past)
+    if canvas.rows is None or taken * 5 <= canvas.rows:
+        return []
+    text = f"{len(past)} run{'s are' if len(past) > 1 else ' is'} over: {', '.join(reversed(past))}"
+    return [canvas.paint(_plain(clip(text, canvas.columns), canvas), "dim")]
 
 
 def _grouped(tasks: list[Json]) -> dict[str, list[Json]]:
