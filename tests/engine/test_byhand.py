@@ -152,6 +152,22 @@ def test_adopting_gives_a_worktree_ports_and_leaves_its_files_alone(spine: Spine
     assert picture(path) == before
 
 
+def test_an_adoption_that_cannot_be_completed_leaves_nothing_behind(spine: Spine, tmp_path: Path):
+    text = '[workspace.env]\nDB = "{database.url}"\n[database]\nurl = "sqlite:///var/app.db"\n'
+    spine.repo.commit("a database", {"stretto.toml": text, ".gitignore": "/var/\n.env\n*.log\n"})
+    path = tmp_path / "mine"
+    spine.repo.git("worktree", "add", "-q", "-b", "mine", str(path))
+    own = path / "var" / "app.db"
+    own.parent.mkdir()
+    own.write_bytes(b"")
+    with pytest.raises(StrettoError, match=r"database\.url"):
+        adopt(spine, path)
+    assert ask(spine, "workspaces")["workspaces"] == []
+    assert slots(spine) == []
+    own.unlink()
+    assert adopt(spine, path)["env"]["DB"] == f"sqlite:///{own}"
+
+
 def test_what_cannot_be_adopted_is_left_alone_with_a_reason(spine: Spine, tmp_path: Path):
     space = Path(new(spine)["path"])
     (tmp_path / "plain").mkdir()

@@ -141,14 +141,14 @@ class Bays:
             bay = self._current(bay)
             try:
                 bay, values = self._take_layers(bay, bay.commit, env)
+                space = self._describe(bay, bay.commit, env, values, not bay.ready)
+                self._write_env_file(space)
             except StrettoError:
                 if not bay.ready:
                     self._undo_adoption(self._current(bay))
                 raise
-            ready = replace(bay, ready=bay.ready or "adopted")
-            space = self._describe(self._bays.put(_name(bay.number), ready), bay.commit, env, values, not bay.ready)
-            self._write_env_file(space)
-        return space
+            ready = self._bays.put(_name(bay.number), replace(bay, ready=bay.ready or "adopted"))
+            return replace(space, ready=ready.ready)
 
     def _adopted(self, owner: str, place: Path) -> Bay:
         """The marker for an adopted worktree: the one that there is, or a new one."""
