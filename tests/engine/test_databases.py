@@ -51,6 +51,7 @@ def test_two_conflicting_migrations_run_at_once_and_the_gate_catches_it(spine: S
     assert spine.wait_over(90) == {"one": "landed", "other": "landed"}
     ejected = [event for event in spine.events("queue.ejected") if event.data["cause"] == "gate"]
     assert len(ejected) == 1
+    assert "migrate did not pass" in ejected[0].data["reason"]
     assert not [event for event in spine.events("turn.ended") if event.data["result"] != "ok"]
     shown = spine.repo.git("ls-tree", "--name-only", "main", "migrations/").split()
     assert shown == ["migrations/001_first.sql", "migrations/002_one.sql", "migrations/003_other.sql"]

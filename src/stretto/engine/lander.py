@@ -346,7 +346,7 @@ class Lander:
                 rows = db.select(
                     Check, "purpose = 'gate' AND tree = ? AND result = 'failed' ORDER BY id DESC", entry.tree
                 )
-            red = ", ".join(sorted({r.name for r in rows}))
+            red = gate.what_failed([r.name for r in rows], [r.reason for r in rows])
             self._eject(
                 entry, "gate", f"the gate failed on the merged state: {red}", rows[0].output if rows else entry.output
             )

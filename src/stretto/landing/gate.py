@@ -44,6 +44,8 @@ _MANIFESTS = frozenset(
 
 #: reason of a check that `stop` ended
 CANCELLED = "cancelled"
+#: how the reason of a check says that it was not run, as something before it failed
+_BEFORE = "did not pass"
 
 Started = Callable[[str, str, dict[str, str], Path], None]
 Finished = Callable[[CheckSpec, CheckOutcome], None]
@@ -109,6 +111,12 @@ def run(
             raise
         return gate.abandon(GateOutcome(CheckResult.ERROR, _said(error)), captured)
     return gate.test(space, jobs)
+
+
+def what_failed(names: Sequence[str], reasons: Sequence[str]) -> str:
+    """What turned a gate red, from the records of its checks: what did not pass before them, else their names."""
+    before = [reason for reason in reasons if _BEFORE in reason]
+    return before[0] if before else ", ".join(sorted(set(names)))
 
 
 def warm(
@@ -213,7 +221,7 @@ class _Gate:
             found = self._run(space, spec, output)
             if found.result is not CheckResult.PASSED:
                 files.require_space(space.path, output)
-                return GateOutcome(found.result, f"{spec.name} did not pass: {found.reason}", found.output)
+                return GateOutcome(found.result, f"{spec.name} {_BEFORE}: {found.reason}", found.output)
         self._workspaces.filled(space.path, self._commit)
         return None
 
@@ -224,7 +232,7 @@ class _Gate:
 
     def _setup_failed(self, spec: CheckSpec, found: CheckOutcome, *, broken: bool) -> GateOutcome:
         red = broken and found.result is CheckResult.FAILED
-        reason = f"the set-up command {spec.run!r} did not pass: {found.reason}"
+        reason = f"the set-up command {spec.run!r} {_BEFORE}: {found.reason}"
         return GateOutcome(CheckResult.FAILED if red else CheckResult.ERROR, reason, found.output)
 
     def abandon(self, outcome: GateOutcome, env: Mapping[str, str]) -> GateOutcome:
