@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from stretto import process, proctree
 from stretto.core.errors import TimedOut, Unavailable
+from tests.support.waiting import wait_for
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -20,13 +19,6 @@ def sh(text: str, cwd: Path, **options: object) -> process.Completed:
     options.setdefault("timeout", 30.0)
     options.setdefault("env", ENV)
     return process.run(["/bin/sh", "-c", text], cwd=cwd, **options)  # type: ignore[arg-type]
-
-
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.005)
 
 
 def text_of(path: Path) -> str:
@@ -82,7 +74,7 @@ def test_the_whole_group_ends_at_the_limit_even_if_it_ignores_term(tmp_path: Pat
     done = sh(script, tmp_path, timeout=0.5, grace=0.2)
     assert done.timed_out
     assert done.seconds < 5
-    until(lambda: gone(int((tmp_path / "pid").read_text())))
+    wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
 def test_what_a_child_leaves_behind_is_ended_and_not_waited_for(tmp_path: Path) -> None:
@@ -90,7 +82,7 @@ def test_what_a_child_leaves_behind_is_ended_and_not_waited_for(tmp_path: Path) 
     assert done.ok
     assert done.stdout == b"done\n"
     assert done.seconds < 5
-    until(lambda: gone(int((tmp_path / "pid").read_text())))
+    wait_for(lambda: gone(int((tmp_path / "pid").read_text())))
 
 
 def test_stop_ends_it(tmp_path: Path) -> None:
@@ -139,7 +131,7 @@ def test_a_detached_process_survives_its_starter_and_gets_its_input(tmp_path: Pa
     at = proctree.start_time(pid)
     assert at is not None
     try:
-        until(lambda: text_of(tmp_path / "log") == "up\n")
+        wait_for(lambda: text_of(tmp_path / "log") == "up\n")
         assert (tmp_path / "got").read_bytes() == b"secret" * 50000
         assert proctree.alive(pid, at)
     finally:

@@ -5,20 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from stretto import process, proctree
+from tests.support.waiting import wait_for
 
 ENV = {"PATH": os.environ["PATH"]}
-
-
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.005)
 
 
 def text_of(path: Path) -> str:
@@ -37,7 +29,7 @@ def test_identity_tells_a_reused_pid_and_a_zombie_from_the_living() -> None:
     assert proctree.alive(child.pid, at)
     assert not proctree.alive(child.pid, at - 5)
     child.kill()
-    until(lambda: not proctree.alive(child.pid, at))
+    wait_for(lambda: not proctree.alive(child.pid, at))
     assert proctree.look(child.pid) == proctree.Process(child.pid, at, os.getpid(), os.getpgrp(), zombie=True)
     child.wait()
     assert proctree.start_time(child.pid) is None
@@ -72,7 +64,7 @@ def test_end_tree_ends_groups_sessions_orphans_and_the_stubborn_and_nobody_else(
     pid = process.spawn_detached([sys.executable, "-c", TREE], cwd=tmp_path, env=env)
     at = proctree.start_time(pid)
     try:
-        until(lambda: text_of(tmp_path / "pids").endswith("end\n"))
+        wait_for(lambda: text_of(tmp_path / "pids").endswith("end\n"))
         pids = [int(line) for line in text_of(tmp_path / "pids").split()[:-1]]
         assert len(pids) == 6
         assert {p for p, _ in proctree.marked(mark)} >= set(pids) - {pids[3]}
@@ -116,7 +108,7 @@ def test_inside_names_who_works_in_a_folder(tmp_path: Path) -> None:
     child = subprocess.Popen(["sleep", "100"], cwd=deep)
     near = subprocess.Popen(["sleep", "100"], cwd=tmp_path / "ab")
     try:
-        until(lambda: [v.command for v in proctree.inside(tmp_path / "a")] == ["sleep 100"])
+        wait_for(lambda: [v.command for v in proctree.inside(tmp_path / "a")] == ["sleep 100"])
         [visitor] = proctree.inside(tmp_path / "a")
         assert visitor.pid == child.pid
     finally:

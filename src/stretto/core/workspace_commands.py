@@ -20,3 +20,12 @@ def due_specs(config: Mapping[str, Any], due: Iterable[str]) -> list[CheckSpec]:
     """The commands of `[database]` that a workspace says are due (`migrate`, `seed`), called so."""
     table = config.get("database") or {}
     return [CheckSpec(kind, str(table[kind]), TIMEOUT) for kind in due if table.get(kind)]
+
+
+def words(text: str) -> set[str]:
+    """The words of a command as a path would be written: without quotes, brackets, redirections and a leading `./`.
+
+    >>> sorted(words("./check.sh && python3 'tools/lint.py'"))
+    ['', 'check.sh', 'python3', 'tools/lint.py']
+    """
+    return {word.strip("'\"();&|<>").removeprefix("./") for word in text.split()}

@@ -36,7 +36,7 @@ def delete(parent: Path, name: str, *, gently: bool = True) -> None:
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
             _delete(parent, name)
-        except BaseException as error:  # handed to the caller below
+        except BaseException as error:  # it would end with this thread, unseen: handed to the caller below
             failures.append(error)
 
     thread = threading.Thread(target=work, name="stretto-delete")

@@ -18,6 +18,7 @@ from stretto.core.facts import Facts
 from stretto.core.inbox import options
 from stretto.core.model import Check, CheckResult, CheckSpec, Delivery, Item, ItemKind, Message, Task, TurnResult
 from stretto.core.who import agent_of
+from stretto.core.workspace_commands import words
 from stretto.engine import environment, messages, sandboxing
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.acts.session import workspace_env
@@ -96,9 +97,9 @@ def measure(git: Git, f: Facts, head: str) -> dict[str, Any]:
 
 def called_by_checks(specs: Sequence[CheckSpec], paths: Sequence[str]) -> list[str]:
     """Changed files that the text of a check names: the person should look at them before approving (DESIGN 5.7)."""
-    words = {w.strip("'\"();&|<>").removeprefix("./") for s in specs for w in s.run.split()}
+    named = set().union(*(words(spec.run) for spec in specs))
     always = {"Makefile", "stretto.toml", "package.json", "tox.ini", "noxfile.py", "conftest.py", "pyproject.toml"}
-    return [p for p in paths if p in words or p.rsplit("/", 1)[-1] in always]
+    return [p for p in paths if p in named or p.rsplit("/", 1)[-1] in always]
 
 
 def _added_migrations(git: Git, base: str, head: str, paths: Iterable[str]) -> list[list[Any]]:

@@ -17,6 +17,7 @@ from typing import Any
 from stretto.core import migrations
 from stretto.core.errors import StrettoError
 from stretto.core.model import BY_HAND
+from stretto.core.workspace_commands import words
 from stretto.interfaces import Git
 from stretto.workspace.databases import base
 from stretto.workspace.databases.branches import Branch, Branches
@@ -146,9 +147,9 @@ class DatabaseLayer:
 
 def _named(*commands: str | None) -> set[str]:
     """Paths of files that commands may run, as far as their texts tell: `migrate.py`, `-m app.migrate`, `make`."""
-    words = {word.strip("'\"();&|<>").removeprefix("./") for text in commands if text for word in text.split()}
-    found = set(words)
-    for word in words:
+    named = set().union(*(words(text) for text in commands if text))
+    found = set(named)
+    for word in named:
         module = word.replace(".", "/")
         found |= {f"{module}.py", f"{module}/__main__.py"}
-    return found | ({"Makefile", "makefile", "GNUmakefile"} if "make" in words else set())
+    return found | ({"Makefile", "makefile", "GNUmakefile"} if "make" in named else set())
