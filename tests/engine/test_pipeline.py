@@ -211,3 +211,21 @@ def test_a_late_answer_becomes_the_next_turn(spine: Spine):
     spine.call("answer", item=review.id, answer="approve")
     assert spine.wait_over() == {"one": "landed"}
     assert spine.repo.show("main", "one.txt") == "blue"
+
+
+def test_undo_without_an_id_leaves_alone_what_a_landing_cleared_away(spine: Spine):
+    run = spine.run(plan(task("one")), makes("one"))["run"]
+    assert spine.wait_over() == {"one": "landed"}
+    (removed,) = spine.wait(lambda: spine.events("workspace.removed"))
+    with pytest.raises(StrettoError) as caught:
+        spine.call("undo")
+    assert caught.value.code == "no_removal"
+    assert spine.call("undo", id=removed.data["undo"])["task"] == f"{run}/one"
+
+
+def test_the_name_of_a_run_where_a_task_is_wanted_tells_how_to_say_it(spine: Spine):
+    run = spine.run(plan(task("one")), makes("one"))["run"]
+    with pytest.raises(StrettoError) as caught:
+        spine.call("pause", task=run)
+    assert caught.value.hint == f"for all tasks of that run: --run {run}"
+    spine.wait_over()
