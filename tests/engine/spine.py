@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stretto.core.errors import StrettoError
 from stretto.core.model import Event, Item, Message, Session, Task
 from stretto.engine.engine import Engine
 from stretto.engine.operations import OPERATIONS
@@ -53,6 +54,16 @@ class Spine:
     def tasks(self) -> list[Task]:
         with self.engine.store.read() as db:
             return db.select(Task, "1 ORDER BY position")
+
+    def cancel_open(self) -> None:
+        """Cancel what is not over; a task may end by itself between the look at it and the word."""
+        for row in self.tasks():
+            try:
+                if row.outcome is None:
+                    self.call("cancel", task=row.uid)
+            except StrettoError as error:
+                if error.code != "task_over":
+                    raise
 
     def session(self, id: str) -> Session:
         with self.engine.store.read() as db:
@@ -107,9 +118,7 @@ def running(repo: Repository, folder: Path, clock: Clock | None = None) -> Itera
     try:
         yield spine
     finally:
-        for row in spine.tasks():
-            if row.outcome is None:
-                spine.call("cancel", task=row.uid)
+        spine.cancel_open()
         engine.stop()
         engine.store.close()
 

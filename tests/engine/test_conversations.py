@@ -86,9 +86,7 @@ def playing(repo: Repository, tmp_path: Any, claude: Claude) -> Iterator[Spine]:
     engine.start()
     spine = Spine(engine, repo, tmp_path)
     yield spine
-    for row in spine.tasks():
-        if row.outcome is None:
-            spine.call("cancel", task=row.uid)
+    spine.cancel_open()
     engine.stop()
     engine.store.close()
 

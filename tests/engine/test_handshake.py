@@ -90,9 +90,7 @@ def engine(repo: Repository, folder: Path, shims: FakeShims) -> Iterator[Spine]:
 def spine(home: Any, repo: Repository, tmp_path: Path, shims: FakeShims) -> Iterator[Spine]:
     with engine(repo, tmp_path, shims) as spine:
         yield spine
-        for row in spine.tasks():
-            if row.outcome is None:
-                spine.call("cancel", task=row.uid)
+        spine.cancel_open()
 
 
 def start(spine: Spine, **args: Any) -> None:

@@ -490,6 +490,7 @@ class Machine(RuleBasedStateMachine):
     def wind_up(self) -> None:
         for run in self.plans:
             self.house.call("resume", run=run)
+        settle(self.house)  # a task that ends by itself after the look could not be cancelled
         for task in self.tasks(over=False):
             self.house.call("cancel", task=task["uid"])
         machine_model.check(self.house, self.model)
