@@ -4,7 +4,8 @@ Specification.
 - A bay's number is taken under one lock in the git common dir, shared by all homes; the worktree itself is made outside
   of it, under a lock of that bay, so that many are made at once. Whatever has a bay's name and is not ours is left
   alone: the next number is taken.
-- Trees of tasks are written as many at once as there are cores: the first are ready early, and the last no later.
+- Trees of tasks are written as many at once as there are cores: the first are ready early, and the last no later
+  (`maker.py`).
 - `ensure` is idempotent: the bay of an owner is found by its marker. A bay in `making` is completed, or, when that
   fails, undone (no half-made tree, no branch, no marker), and only then is the failure reported.
 - Numbers of removed bays that may be brought back are not given out again while there are few.
@@ -17,43 +18,30 @@ the bay is undone, and the next `ensure` takes another one.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stretto import files
-from stretto.core import names
 from stretto.core.errors import Conflict, GitFailed, StrettoError
 from stretto.failpoints import failpoint
 from stretto.interfaces import Git, Removal, Workspace
-from stretto.workspace import bootstrap, deletion, environment, journal, registration, stack
+from stretto.workspace import deletion, environment, journal, registration, stack
+from stretto.workspace.describer import Describer
 from stretto.workspace.folder import Folder, locate
-from stretto.workspace.journal import Bay, Cabinet, Record
+from stretto.workspace.journal import GATE, TASK, Bay, Cabinet, Record
 from stretto.workspace.layers import Layer, Leftover, Stack
+from stretto.workspace.maker import Maker
 from stretto.workspace.settings import Settings
 from stretto.workspace.teardown import Teardown
 
-TASK, GATE = "task", "gate"
-#: variables of the contract that the caller may know better than the bay
-_GIVEN = ("STRETTO_TASK", "STRETTO_UID", "STRETTO_BASE", "STRETTO_TREE")
-_PORTS = re.compile(r"PORT(_\w+)?")
 #: above this bay number the numbers of removed bays are given out again
 _GENEROUS = 64
-#: bytes that must stay free besides the tree
-_MARGIN = 32 << 20
-#: with fewer free bytes than this a failure is put down to the disk
-_FULL = 256 << 10
-#: whoever writes a tree holds one of these
-_WRITING = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
-_FREE_SPACE = "free some space (stretto purge lists what stretto keeps), then: stretto retry TASK"
 
 
 class Bays:
@@ -79,9 +67,18 @@ class Bays:
         self._now = now
         self._bays: Cabinet[Bay] = Cabinet(self.folder.bays, Bay)
         self._records: Cabinet[Record] = Cabinet(self.folder.records, Record)
-        self._trees: dict[str, str] = {}
+        self._describer = Describer(git, self.folder, self._settings)
         self._stack = Stack(layers)
         self._teardown = Teardown(git, self.folder, home, self._bays, self._records, self._stack, now)
+        self._maker = Maker(
+            git,
+            self.folder,
+            self._settings,
+            self._bays,
+            self._teardown,
+            current=self._current,
+            take_layers=self._take_layers,
+        )
 
     @classmethod
     def open(cls, git: Git, home: Path, config: Mapping[str, Any]) -> Bays:
@@ -116,14 +113,14 @@ class Bays:
             if bay.adopted is not None:
                 _require_there(path, owner)
             if fresh or not path.is_dir():
-                bay, values = self._make(bay, shown, env, fresh)
+                bay, values = self._maker.make(bay, shown, env, fresh)
             else:
                 if purpose == GATE:
                     self._git.switch_worktree(path, commit)
                 bay, values = self._take_layers(bay, shown, env)
             due = self._stack.due(self._teardown.place(bay))
-            space = replace(self._describe(bay, shown, env, values, fresh), due=due)
-            self._write_env_file(space)
+            space = replace(self._describer.describe(bay, shown, env, values, fresh), due=due)
+            self._describer.write_env_file(space)
         return space
 
     def adopt(self, owner: str, path: Path, env: Mapping[str, str]) -> Workspace:
@@ -141,13 +138,13 @@ class Bays:
             bay = self._current(bay)
             try:
                 bay, values = self._take_layers(bay, bay.commit, env)
-                space = self._describe(bay, bay.commit, env, values, not bay.ready)
-                self._write_env_file(space)
+                space = self._describer.describe(bay, bay.commit, env, values, not bay.ready)
+                self._describer.write_env_file(space)
             except StrettoError:
                 if not bay.ready:
                     self._undo_adoption(self._current(bay))
                 raise
-            ready = self._bays.put(_name(bay.number), replace(bay, ready=bay.ready or "adopted"))
+            ready = self._bays.put(bay.name, replace(bay, ready=bay.ready or "adopted"))
             return replace(space, ready=ready.ready)
 
     def _adopted(self, owner: str, place: Path) -> Bay:
@@ -167,13 +164,13 @@ class Bays:
             if not commit:
                 raise StrettoError(f"{place} has no commit yet", object=str(place), code="unborn_branch")
             bay = Bay(self._number(), self._home, owner, TASK, branch, commit, self._now(), journal.MADE)
-            return self._bays.put(_name(bay.number), replace(bay, admin=admin, adopted=str(place)))
+            return self._bays.put(bay.name, replace(bay, admin=admin, adopted=str(place)))
 
     def _undo_adoption(self, bay: Bay) -> None:
         with suppress(StrettoError, OSError):
             bay = self._teardown.drop_layers(bay)
         if not bay.layers:
-            self._bays.drop(_name(bay.number))
+            self._bays.drop(bay.name)
 
     def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None:
         """The workspace of this owner as `ensure` would describe it, without making or changing anything."""
@@ -181,14 +178,14 @@ class Bays:
         if bay is None or bay.state != journal.MADE:
             return None
         values = self._stack.values(self._teardown.place(bay), bay)
-        return self._describe(bay, bay.commit, env, values, fresh=False)
+        return self._describer.describe(bay, bay.commit, env, values, fresh=False)
 
     def set_ready(self, path: Path, key: str) -> None:
         """Record that the set-up named by `key` is complete in this bay; `Workspace.ready` then says so."""
         bay = self._at(path)
         if bay is not None and bay.home == self._home:
             with self._hold(bay.number):
-                self._bays.put(_name(bay.number), replace(self._current(bay), ready=key))
+                self._bays.put(bay.name, replace(self._current(bay), ready=key))
 
     def filled(self, path: Path, commit: str) -> None:
         """The commands that were `due` in this workspace, which shows `commit`, have passed."""
@@ -220,14 +217,14 @@ class Bays:
         return next((bay for bay in self._bays.all().values() if self.folder.of(bay) == path), None)
 
     def _current(self, bay: Bay) -> Bay:
-        found = self._bays.all().get(_name(bay.number))
+        found = self._bays.all().get(bay.name)
         if found is None or (found.home, found.owner) != (bay.home, bay.owner):
-            raise Conflict(f"bay {_name(bay.number)} was taken away meanwhile", object=str(self.folder.of(bay)))
+            raise Conflict(f"bay {bay.name} was taken away meanwhile", object=str(self.folder.of(bay)))
         return found
 
     @contextmanager
     def _hold(self, number: int) -> Iterator[None]:
-        with files.lock(self.folder.bays / f"{_name(number)}.lock", wait=120.0):
+        with files.lock(self.folder.bays / f"{number:02d}.lock", wait=120.0):
             yield
 
     def _reserve(self, owner: str, purpose: str, commit: str, branch: str | None) -> Bay:
@@ -237,7 +234,7 @@ class Bays:
                 return bay
             made = branch is not None and self._git.read_ref(f"refs/heads/{branch}") is None
             bay = Bay(self._number(), self._home, owner, purpose, branch, commit, self._now(), branch_made=made)
-            self._bays.put(_name(bay.number), bay)
+            self._bays.put(bay.name, bay)
         failpoint("daemon.workspace.reserved")
         return bay
 
@@ -251,165 +248,17 @@ class Bays:
 
     # ------------------------------------------------------------ make
 
-    def _make(self, bay: Bay, start: str, env: Mapping[str, str], fresh: bool) -> tuple[Bay, dict[str, str]]:
-        try:
-            with nullcontext() if bay.purpose == GATE else _WRITING:  # a queue waits for the gate
-                bay, admin = self._write(bay, start, fresh)
-            bay = replace(bay, admin=admin, link=self._link(bay), ready=None)
-            bay, values = self._take_layers(bay, start, env)
-            made = self._bays.put(_name(bay.number), replace(bay, state=journal.MADE))
-        except (StrettoError, OSError) as error:
-            full = _is_full(error) or files.free_bytes(self.folder.path) < _FULL
-            if fresh:
-                self._undo_making(self._current(bay))
-            raise self._explained(error, bay, full) from error
-        failpoint("daemon.workspace.made")
-        return made, values
-
-    def _write(self, bay: Bay, start: str, fresh: bool) -> tuple[Bay, str | None]:
-        """The worktree with what is copied into it; and the name of its registration."""
-        path = self.folder.of(bay)
-        self._need_space(bay)
-        if fresh:
-            self._clear(bay)
-        else:
-            self._teardown.keep_lost(bay)
-            # from here on the tree is unproven again: a crash must not let it pass for a whole one
-            bay = self._bays.put(_name(bay.number), replace(bay, state=journal.MAKING, branch_made=False))
-            self._git.forget_worktree(path)
-        self._git.add_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
-        admin = registration.name_of(self.folder.common, path, path.name)
-        wanted = bootstrap.wanted(self._git, start, self._settings.copy)
-        bootstrap.copy_ignored(self._git, self._git.root, path, wanted)
-        return bay, admin
-
     def _take_layers(self, bay: Bay, start: str, env: Mapping[str, str]) -> tuple[Bay, dict[str, str]]:
         """Take the layers of this bay; what is recorded of them stands in the bay that is returned."""
 
         def put(layers: Mapping[str, Mapping[str, Any]]) -> None:
             nonlocal bay
             known = {name: dict(step) for name, step in layers.items()}
-            bay = self._bays.put(_name(bay.number), replace(bay, layers=known))
+            bay = self._bays.put(bay.name, replace(bay, layers=known))
 
-        known = {**_unported(env), **self._contract(bay, start, env)}
+        known = self._describer.before_layers(bay, start, env)
         values = self._stack.take(replace(self._teardown.place(bay), environment=known), bay, put)
         return bay, values
-
-    def _need_space(self, bay: Bay) -> None:
-        needed = int(self._git.tree_bytes(bay.commit) * 1.1) + _MARGIN
-        free = files.free_bytes(self.folder.path)
-        if free < needed:
-            raise StrettoError(
-                f"{self.folder.path} has {free >> 20} MiB left, a worktree needs {needed >> 20} MiB",
-                object=str(self.folder.path),
-                hint=_FREE_SPACE,
-                code="disk_full",
-            )
-
-    def _clear(self, bay: Bay) -> None:
-        """Take away what an attempt that died has left of the tree, unless git can still complete it."""
-        path = self.folder.of(bay)
-        if not os.path.lexists(path) or path in self._git.worktrees():
-            return
-        if not registration.half_made(self.folder.common, path):
-            raise StrettoError(
-                f"{path} is in the way: stretto did not make it",
-                object=str(path),
-                hint="move it away, then: stretto retry TASK",
-                code="path_in_the_way",
-            )
-        deletion.delete(path.parent, path.name, gently=False)
-
-    def _undo_making(self, bay: Bay) -> None:
-        """Leave nothing half-made: this bay was never handed out, so no work can be in it."""
-        path = self.folder.of(bay)
-        with suppress(StrettoError, OSError):
-            bay = self._teardown.drop_layers(bay)
-        with suppress(StrettoError, OSError):
-            if os.path.lexists(path) and registration.half_made(self.folder.common, path):
-                deletion.delete(path.parent, path.name, gently=False)
-            if not os.path.lexists(path):
-                self._git.forget_worktree(path)
-            if bay.branch_made and self._git.read_ref(f"refs/heads/{bay.branch}") == bay.commit:
-                self._git.delete_ref(f"refs/heads/{bay.branch}", bay.commit)
-        if not os.path.lexists(path) and not bay.layers:
-            self._teardown.unlink(bay)
-            self._bays.drop(_name(bay.number))
-
-    def _explained(self, error: StrettoError | OSError, bay: Bay, full: bool) -> StrettoError:
-        path = self.folder.of(bay)
-        if full:
-            return StrettoError(
-                f"the disk was full before the workspace {path} was complete",
-                object=str(path),
-                hint=_FREE_SPACE,
-                code="disk_full",
-            )
-        if isinstance(error, StrettoError):
-            return error
-        return StrettoError(f"the workspace {path} could not be made: {error.strerror}", object=str(path))
-
-    def _link(self, bay: Bay) -> str | None:
-        """A link by task id beside the bays, for people; None if its names are taken."""
-        if bay.purpose == GATE:
-            candidates = ["gate"]
-        else:
-            whole = names.file_name(bay.owner) if names.split_uid(bay.owner) else names.slugify(bay.owner)
-            candidates = [bay.owner.rpartition("/")[2], whole]
-        for name in candidates:
-            link = self.folder.path / name
-            if name.isdigit() or not (names.is_task_id(name) or name == candidates[-1]):
-                continue
-            with suppress(FileExistsError):
-                link.symlink_to(_name(bay.number))
-                return name
-            if link.is_symlink() and os.readlink(link) == _name(bay.number):  # noqa: PTH115
-                return name
-        return None
-
-    # ------------------------------------------------------------ describe
-
-    def _describe(
-        self, bay: Bay, commit: str, env: Mapping[str, str], values: Mapping[str, str], fresh: bool
-    ) -> Workspace:
-        """The workspace with its whole environment; `values` are those of its layers."""
-        fixed = {**self._contract(bay, commit, env), **values}
-        filled = environment.fill(self._settings.env, fixed)
-        whole = {**_unported(env), **filled, **fixed}
-        path = self.folder.of(bay)
-        return Workspace(bay.owner, bay.purpose, path, bay.number, bay.branch, whole, fresh, bay.ready, dict(values))
-
-    def _contract(self, bay: Bay, commit: str, env: Mapping[str, str]) -> dict[str, str]:
-        fixed = environment.contract(
-            owner=bay.owner,
-            purpose=bay.purpose,
-            path=self.folder.of(bay),
-            root=self._git.root,
-            branch=bay.branch,
-            base=commit,
-            tree=self._tree(commit),
-            slot=bay.number,
-        )
-        fixed.update({name: env[name] for name in _GIVEN if name in env})
-        return fixed
-
-    def _tree(self, commit: str) -> str:
-        if commit not in self._trees:
-            if len(self._trees) > 1000:
-                self._trees.clear()
-            self._trees[commit] = self._git.tree_of(commit)
-        return self._trees[commit]
-
-    def _write_env_file(self, space: Workspace) -> None:
-        if self._settings.env_file is None:
-            return
-        told = re.compile(r"STRETTO_\w+|COMPOSE_PROJECT_NAME|DATABASE_URL|PORT(_\w+)?")
-        values = {
-            name: value
-            for name, value in space.env.items()
-            if (told.fullmatch(name) or name in self._settings.env) and name not in self._settings.secret
-        }
-        bootstrap.write_env_file(self._git, space.path, self._settings.env_file, values)
 
     # ------------------------------------------------------------ give back
 
@@ -498,12 +347,6 @@ def home_name(home: Path) -> str:
     return hashlib.sha256(os.fsencode(os.path.realpath(home))).hexdigest()[:16]
 
 
-def _is_full(error: StrettoError | OSError) -> bool:
-    if isinstance(error, GitFailed):
-        return os.strerror(errno.ENOSPC) in error.stderr
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def _require_there(path: Path, owner: str) -> None:
     if not path.is_dir():
         raise StrettoError(
@@ -522,12 +365,3 @@ def _not_adoptable(place: Path, taken: Bay | None, *, main: bool) -> StrettoErro
     else:
         why, hint = "it is no worktree of this repository", "git worktree list"
     return StrettoError(f"{place} cannot be adopted: {why}", object=str(place), code="not_adoptable", hint=hint)
-
-
-def _unported(env: Mapping[str, str]) -> dict[str, str]:
-    """What was captured, without the ports of the shell that it was captured from."""
-    return {name: value for name, value in env.items() if not _PORTS.fullmatch(name)}
-
-
-def _name(number: int) -> str:
-    return f"{number:02d}"

@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from stretto import files
 from stretto.failpoints import failpoint
 
+#: what a bay is for
+TASK, GATE = "task", "gate"
 MAKING, MADE = "making", "made"
 TAKING, TAKEN, GIVEN = "taking", "taken", "given"
 REMOVING, REMOVED, UNDOING, PURGING = "removing", "removed", "undoing", "purging"
@@ -45,6 +47,11 @@ class Bay:
     ready: str | None = None
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     adopted: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its folder and of its marker."""
+        return f"{self.number:02d}"
 
 
 @dataclass(frozen=True, slots=True)
