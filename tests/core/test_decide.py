@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from stretto.core import actions as act
 from stretto.core import decide as brain
-from stretto.core.decide import RULES, Decision, decide
+from stretto.core.decide import RULES, decide
+from stretto.core.decision import Decision
 from stretto.core.facts import Facts, Limits, Need, Observed, expand_needs, limits_of
 from stretto.core.inbox import KEYS, options
 from stretto.core.model import (

@@ -146,7 +146,7 @@ def test_a_class_of_the_standard_library_can_be_a_child() -> None:
 
 def test_the_standard_library_is_not_imported_for_it() -> None:
     code = (
-        "import sys\nfrom stretto.core.model import Usage\nfrom stretto.core.decide import Decision\n"
+        "import sys\nfrom stretto.core.model import Usage\nfrom stretto.core.decision import Decision\n"
         "assert Usage(1) == Usage(1) and hash(Usage(2)) and 'input=3' in repr(Usage(3))\n"
         "print(' '.join(sys.modules))"
     )

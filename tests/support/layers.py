@@ -17,6 +17,7 @@ from stretto.git.repository import Repository as RealGit
 from stretto.interfaces import Git
 from stretto.workspace import Bays
 from stretto.workspace.layers import Data, Held, Leftover, Place
+from stretto.workspace.settings import Settings
 
 UID = "plan-abcd/search"
 BRANCH = "stretto/plan-abcd/search/work"
@@ -90,12 +91,12 @@ class Shelf:
         return sorted(path.name for path in self.aside.iterdir())
 
 
-def bays(root: Path, *layers: Any) -> Bays:
+def bays(root: Path, *layers: Any, settings: Settings | None = None) -> Bays:
     """The bays of the repository at `root`."""
     home = root.parent / "home"
     home.mkdir(mode=0o700, exist_ok=True)
     git = cast("Git", RealGit.open(root, home))
-    return Bays(git, root.parent / "bays", "home-1", layers=layers)
+    return Bays(git, root.parent / "bays", "home-1", settings, layers=layers)
 
 
 def act(root: Path, verb: str) -> None:

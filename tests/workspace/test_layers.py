@@ -13,6 +13,7 @@ import pytest
 from stretto.core.errors import StrettoError
 from stretto.interfaces import Workspace
 from stretto.workspace import Bays
+from stretto.workspace.settings import Settings
 from tests.support.layers import BRANCH, UID, Shelf, bays
 from tests.support.repository import Repository
 
@@ -82,8 +83,7 @@ def test_a_workspace_env_may_use_what_a_layer_gives(house: House):
     house.one.name = "port"
     house.one.variables = lambda: frozenset({"PORT_API"})  # type: ignore[method-assign]
     house.one.values = lambda place, data: {"PORT_API": "20001"}  # type: ignore[method-assign]
-    found = house.bays()
-    found._settings = type(found._settings)(env={"API": "http://127.0.0.1:{port.api}/"})
+    found = bays(house.repo.path, house.one, house.two, settings=Settings(env={"API": "http://127.0.0.1:{port.api}/"}))
     space = found.ensure(UID, "task", house.repo.oid("main"), BRANCH, {"PORT_API": "80"})
     assert (space.env["API"], space.env["PORT_API"]) == ("http://127.0.0.1:20001/", "20001")
 

@@ -17,7 +17,6 @@ from stretto.core.actions import (
     Admit,
     Apply,
     Approve,
-    Ask,
     CleanUp,
     Compose,
     Deliver,
@@ -30,38 +29,25 @@ from stretto.core.actions import (
     RunChecks,
     Settle,
     Stop,
-    Warn,
 )
+from stretto.core.budget_rules import over_budget, within_budget
+from stretto.core.decision import Decision, ask, finish, first_line, listed, shim_dead
 from stretto.core.facts import Facts, Limits
 from stretto.core.model import (
     FAILURES,
     CheckResult,
     Delivery,
     ItemKind,
-    MessageKind,
     Origin,
     QueueState,
     Stage,
     State,
     TurnResult,
 )
-from stretto.core.quick import dataclass
-from stretto.core.usage import due, exceeded
 from stretto.core.who import agent_of, next_agent
 
 #: the reason of a task that stands still because it is paused
 PAUSED = "paused"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Where a task stands and what it needs next. `stage` None: not started."""
-
-    stage: Stage | None
-    state: State
-    reason: str
-    action: Action = NOTHING
-    cause: str = ""
 
 
 Rule = Callable[[Facts, Limits], Decision | None]
@@ -72,42 +58,8 @@ def decide(facts: Facts, limits: Limits) -> Decision:
     for rule in RULES:
         decision = rule(facts, limits)
         if decision is not None:
-            return decision if facts.spent is None else _within_budget(facts, decision)
+            return decision if facts.spent is None else within_budget(facts, decision)
     raise AssertionError("the last rule always speaks")
-
-
-def _within_budget(f: Facts, decision: Decision) -> Decision:
-    """The decision, if it begins no turn that a budget forbids; what the person should be told of one comes first."""
-    if f.task.outcome is not None or f.task.admitted_at is None:
-        return decision
-    level = exceeded(f.spent, f.items)
-    if level is None or not _begins_turn(f, decision.action):
-        return _told(f, decision)
-    text = f"the budget is used up: {level.text}"
-    return _ask(f, decision.stage or Stage.IMPLEMENT, ItemKind.BUDGET, f"budget:{level.key}", text, used=level.used)
-
-
-def _begins_turn(f: Facts, action: Action) -> bool:
-    """Whether an action leads to the next turn, or asks about one that a budget cut short."""
-    if isinstance(action, Compose | FallBack):
-        return True
-    if isinstance(action, Deliver):
-        turn = f.turn
-        return turn is not None and turn.n == action.n and turn.state is Delivery.QUEUED
-    return isinstance(action, Ask) and action.kind is ItemKind.INTERRUPTED
-
-
-def _told(f: Facts, decision: Decision) -> Decision:
-    """The same decision, but first the person is told that a budget is nearly used, or cannot be counted."""
-    note = due(f.spent)
-    if note is None:
-        return decision
-    level, key = note
-    text = f"{level.share:.0%} of a budget is used: {level.text}"
-    if key.endswith(":unknown"):
-        text = f"the cost of {_names(list(level.unknown))} is not known: the budget of {level.text} does not count it"
-    warn = Warn(key, text, level.scope, level.measure, level.used, level.limit)
-    return Decision(decision.stage, decision.state, decision.reason, warn, decision.cause)
 
 
 # ---------------------------------------------------------------- the end, and the way there
@@ -167,25 +119,13 @@ def not_admitted(f: Facts, limits: Limits) -> Decision | None:
         word = broken[0].outcome.value if broken[0].outcome else "gone"
         return Decision(None, State.BLOCKED, f"needs {broken[0].id}, which is {word}", cause="need broken")
     if open_needs:
-        return Decision(None, State.BLOCKED, f"needs {_names([n.id for n in open_needs])}", cause="needs")
+        return Decision(None, State.BLOCKED, f"needs {listed([n.id for n in open_needs])}", cause="needs")
     if f.task.paused or f.run.paused:
         return Decision(None, State.READY, PAUSED, cause="paused")
     return Decision(None, State.READY, "waits for a free place", Admit(), "ready")
 
 
 # ---------------------------------------------------------------- what the person said
-
-
-def over_budget(f: Facts, limits: Limits) -> Decision | None:
-    """A running turn has used a budget up: it is interrupted, once; what it did stays."""
-    turn = f.turn
-    if turn is None or not f.turn_running or _shim_dead(f) or turn.state is not Delivery.DELIVERED:
-        return None
-    level = exceeded(f.spent, f.items)
-    if level is None or any(m.kind is MessageKind.INTERRUPT and m.n > turn.n for m in f.messages):
-        return None
-    why = f"is being interrupted: the budget is used up: {level.text}"
-    return Decision(Stage.IMPLEMENT, State.ACTIVE, why, Interrupt(), "over budget")
 
 
 def answered(f: Facts, limits: Limits) -> Decision | None:
@@ -205,7 +145,7 @@ def interrupted_by_person(f: Facts, limits: Limits) -> Decision | None:
 
 def controls(f: Facts, limits: Limits) -> Decision | None:
     """An answer or an interrupt that the live session has not got yet, or not known to have got."""
-    if not f.controls or _shim_dead(f):
+    if not f.controls or shim_dead(f):
         return None
     first = f.controls[0]
     why = "its session starts" if first.origin is Origin.START else "your answer is on its way"
@@ -217,9 +157,9 @@ def waiting_for_person(f: Facts, limits: Limits) -> Decision | None:
     if not f.open_items:
         return None
     item = f.open_items[0]
-    reason = f"{item.kind.value}: {_first_line(item.text)}"
+    reason = f"{item.kind.value}: {first_line(item.text)}"
     action: Action = NOTHING
-    if f.turn_running and _shim_dead(f):
+    if f.turn_running and shim_dead(f):
         action = Recover()
     elif f.turn_running and f.turn is not None and f.turn.state is Delivery.WRITTEN:
         action = Deliver(n=f.turn.n)
@@ -242,7 +182,7 @@ def prepare(f: Facts, limits: Limits) -> Decision | None:
     if f.observed.worktree is False and not f.turn_running and not f.queued:
         key = f"worktree:{len([i for i in f.items if i.key.startswith('worktree:')])}"
         text = f"the worktree {t.workspace} is gone; its branch {t.branch} is still there"
-        return _ask(f, Stage.PREPARE, ItemKind.SETUP, key, text)
+        return ask(f, Stage.PREPARE, ItemKind.SETUP, key, text)
     return None
 
 
@@ -265,14 +205,14 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
         return None
     if turn.state is Delivery.UNDELIVERED:
         text = "it is not known whether this message reached the agent; nothing is sent twice by itself: " + turn.text
-        return _ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, f"undelivered:{turn.n}", text, n=turn.n)
+        return ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, f"undelivered:{turn.n}", text, n=turn.n)
     if turn.state is Delivery.QUEUED:
         if _held(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused")
-        if f.handshake and not _shim_dead(f):
+        if f.handshake and not shim_dead(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session starts", cause="deliver")
         return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
-    if _shim_dead(f):
+    if shim_dead(f):
         return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session died; keeping its work", Recover(), "recover")
     if turn.state is Delivery.WRITTEN:
         return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
@@ -288,18 +228,18 @@ def turn_over(f: Facts, limits: Limits) -> Decision | None:
         return Decision(Stage.IMPLEMENT, State.ACTIVE, "its work is being committed", Settle(n=turn.n), "settle")
     if turn.result is TurnResult.INTERRUPTED:
         text = f"the turn was interrupted: {turn.reason or 'its process vanished'}"
-        return _ask(f, Stage.IMPLEMENT, ItemKind.INTERRUPTED, f"interrupted:{turn.n}", text, n=turn.n)
+        return ask(f, Stage.IMPLEMENT, ItemKind.INTERRUPTED, f"interrupted:{turn.n}", text, n=turn.n)
     if turn.result is TurnResult.LIMITED and (other := next_agent(f)) is not None:
         return _fall_back(f, other, turn.reason)
     if not _went_well(f):
         text = f"the agent's turn failed: {turn.reason or 'no reason given'}"
-        return _ask(f, Stage.IMPLEMENT, ItemKind.FAILURE, f"failure:{turn.n}", text, "continue", n=turn.n)
+        return ask(f, Stage.IMPLEMENT, ItemKind.FAILURE, f"failure:{turn.n}", text, "continue", n=turn.n)
     return None
 
 
 def _fall_back(f: Facts, other: str, why: str) -> Decision:
     """The vendor takes no more now, and the role names another agent: first the session ends, then that one begins."""
-    reason = f"{agent_of(f).name} is limited ({_first_line(why)}); {other} takes over"
+    reason = f"{agent_of(f).name} is limited ({first_line(why)}); {other} takes over"
     action: Action = Stop(reason="limited") if _session_live(f) else FallBack(reason=why)
     return Decision(Stage.IMPLEMENT, State.ACTIVE, reason, action, "fallback")
 
@@ -310,10 +250,10 @@ def report(f: Facts, limits: Limits) -> Decision | None:
     if f.task.lands or turn is None:
         return None
     if f.auto:
-        return _finish(Stage.APPROVE, State.FINISHED, "report accepted by policy")
-    text = f"the report is ready: {_first_line(f.task.note) or 'see stretto logs'}"
+        return finish(Stage.APPROVE, State.FINISHED, "report accepted by policy")
+    text = f"the report is ready: {first_line(f.task.note) or 'see stretto logs'}"
     warning = f.task.diff.get("warning")
-    return _ask(
+    return ask(
         f, Stage.APPROVE, ItemKind.REVIEW, f"report:{turn.n}", f"{text} ({warning})" if warning else text, report=True
     )
 
@@ -325,8 +265,8 @@ def no_change(f: Facts, limits: Limits) -> Decision | None:
     if turn is None or t.patch is None or t.diff.get("files", 0) > 0:
         return None
     if f.auto:
-        return _finish(Stage.IMPLEMENT, State.FAILED, "no change")
-    return _ask(f, Stage.IMPLEMENT, ItemKind.NOCHANGE, f"nochange:{turn.n}", "the agent is done and changed nothing")
+        return finish(Stage.IMPLEMENT, State.FAILED, "no change")
+    return ask(f, Stage.IMPLEMENT, ItemKind.NOCHANGE, f"nochange:{turn.n}", "the agent is done and changed nothing")
 
 
 # ---------------------------------------------------------------- check
@@ -339,16 +279,16 @@ def checks(f: Facts, limits: Limits) -> Decision | None:
     if missing:
         if _held(f):
             return Decision(Stage.CHECK, State.ACTIVE, PAUSED, cause="paused")
-        return Decision(Stage.CHECK, State.ACTIVE, f"runs {_names(missing)}", RunChecks(names=missing), "checking")
+        return Decision(Stage.CHECK, State.ACTIVE, f"runs {listed(missing)}", RunChecks(names=missing), "checking")
     errors = [(s, r) for s, r in found if r is not None and r.result is CheckResult.ERROR]
     if errors:
         spec, row = errors[0]
         text = f"check {spec.name} could not run: {row.reason}"
-        return _ask(f, Stage.CHECK, ItemKind.FAILURE, f"check-error:{row.id}", text, check=spec.name)
+        return ask(f, Stage.CHECK, ItemKind.FAILURE, f"check-error:{row.id}", text, check=spec.name)
     failed = tuple(s.name for s, r in found if r is not None and r.result is CheckResult.FAILED)
     if not failed:
         return None
-    return _repair(f, limits, Stage.CHECK, Origin.CHECK, f"check {_names(failed)} failed")
+    return _repair(f, limits, Stage.CHECK, Origin.CHECK, f"check {listed(failed)} failed")
 
 
 # ---------------------------------------------------------------- approve
@@ -365,8 +305,8 @@ def approval(f: Facts, limits: Limits) -> Decision | None:
     count = d.get("files", 0)
     text = f"{count} file{'' if count == 1 else 's'}, +{d.get('added', 0)} -{d.get('deleted', 0)}: {t.title}"
     if d.get("scripts"):
-        text += f"; it changes what your checks call: {_names(d['scripts'])}"
-    return _ask(f, Stage.APPROVE, ItemKind.REVIEW, f"review:{t.patch}:{_asked(f, t.patch)}", text, patch=t.patch)
+        text += f"; it changes what your checks call: {listed(d['scripts'])}"
+    return ask(f, Stage.APPROVE, ItemKind.REVIEW, f"review:{t.patch}:{_asked(f, t.patch)}", text, patch=t.patch)
 
 
 # ---------------------------------------------------------------- land
@@ -385,13 +325,13 @@ def landing(f: Facts, limits: Limits) -> Decision | None:
         return Decision(Stage.LAND, State.QUEUED, e.reason or f"{e.state.value} in the landing queue", cause="queued")
     if e.cause == "conflict":
         if f.task.attempts.get("resolve", 0) < limits.conflict_rounds:
-            why = f"conflicts with the target in {_names(e.files)}"
+            why = f"conflicts with the target in {listed(e.files)}"
             return Decision(Stage.LAND, State.ACTIVE, why, Compose(Origin.CONFLICT, "resolve"), "conflict")
-        text = f"conflicts with the target in {_names(e.files)}; {limits.conflict_rounds} tries did not resolve it"
-        return _ask(f, Stage.LAND, ItemKind.CONFLICT, f"conflict:{e.id}", text, entry=e.id)
+        text = f"conflicts with the target in {listed(e.files)}; {limits.conflict_rounds} tries did not resolve it"
+        return ask(f, Stage.LAND, ItemKind.CONFLICT, f"conflict:{e.id}", text, entry=e.id)
     if e.cause == "gate":
         return _repair(f, limits, Stage.LAND, Origin.GATE, e.reason)
-    return _ask(f, Stage.LAND, ItemKind.FAILURE, f"landing:{e.id}", e.reason, entry=e.id)
+    return ask(f, Stage.LAND, ItemKind.FAILURE, f"landing:{e.id}", e.reason, entry=e.id)
 
 
 RULES: tuple[Rule, ...] = (
@@ -426,18 +366,7 @@ def _repair(f: Facts, limits: Limits, stage: Stage, origin: Origin, why: str) ->
         return Decision(stage, State.ACTIVE, f"{why}; back to its agent", Compose(origin, "repair"), "repair")
     turn = f.turn
     key = f"rounds:{turn.n if turn else 0}:{done}"
-    return _ask(f, stage, ItemKind.FAILURE, key, f"{why} after {done} repair turns")
-
-
-def _ask(f: Facts, stage: Stage, kind: ItemKind, key: str, text: str, *extra: str, **payload: object) -> Decision:
-    """Put it before the person; with nobody there (`auto`) the task fails instead, so that `--wait` ends."""
-    if f.auto:
-        return _finish(stage, State.FAILED, text)
-    if f.item(key) is not None:
-        # answered and applied, and yet the facts are the same: ask again under a new key
-        key = f"{key}+{sum(1 for i in f.items if i.key.split('+')[0] == key)}"
-    ask = Ask(kind=kind, key=key, text=text, payload={**payload, "extra": list(extra)})
-    return Decision(stage, State.WAITING, f"{kind.value}: {_first_line(text)}", ask, kind.value)
+    return ask(f, stage, ItemKind.FAILURE, key, f"{why} after {done} repair turns")
 
 
 def _asked(f: Facts, patch: str | None) -> int:
@@ -445,17 +374,8 @@ def _asked(f: Facts, patch: str | None) -> int:
     return sum(1 for i in f.items if i.key.startswith(f"review:{patch}:"))
 
 
-def _finish(stage: Stage, outcome: State, reason: str) -> Decision:
-    return Decision(stage, State.ACTIVE, reason, Finish(outcome=outcome, reason=reason), outcome.value)
-
-
 def _session_live(f: Facts) -> bool:
     return f.session is not None and f.session.ended_at is None
-
-
-def _shim_dead(f: Facts) -> bool:
-    """Only a positive observation counts: a look that failed means nothing."""
-    return f.session is not None and (f.session.ended_at is not None or f.observed.shim is False)
 
 
 def _went_well(f: Facts) -> bool:
@@ -506,13 +426,3 @@ _ORIGIN_WORDS: dict[Origin, str] = {
 
 def _why(origin: Origin) -> str:
     return _ORIGIN_WORDS[origin]
-
-
-def _first_line(text: str) -> str:
-    line = text.strip().splitlines()[0] if text.strip() else ""
-    return line if len(line) <= 160 else line[:159] + "…"
-
-
-def _names(names: object) -> str:
-    words = [str(n) for n in names] if isinstance(names, list | tuple) else [str(names)]
-    return ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")

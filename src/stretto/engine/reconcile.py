@@ -24,7 +24,8 @@ from typing import Any
 from stretto import files
 from stretto.core.actions import NOTHING, Action, Admit, Compose, Deliver, Nothing, Prepare
 from stretto.core.admission import Candidate, admit
-from stretto.core.decide import PAUSED, Decision, decide
+from stretto.core.decide import PAUSED, decide
+from stretto.core.decision import Decision
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts, Limits, Observed, limits_of
 from stretto.core.model import Run, Session, State, Task

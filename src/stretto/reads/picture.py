@@ -9,7 +9,8 @@ from typing import Any
 
 from stretto.core.actions import Admit
 from stretto.core.admission import Admission, Candidate, admit
-from stretto.core.decide import Decision, decide
+from stretto.core.decide import decide
+from stretto.core.decision import Decision
 from stretto.core.facts import Facts, limits_of
 from stretto.core.model import State, Task
 from stretto.core.quick import dataclass

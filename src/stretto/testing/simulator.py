@@ -19,7 +19,8 @@ from dataclasses import replace
 
 from stretto.core import actions as act
 from stretto.core.admission import Candidate, admit
-from stretto.core.decide import Decision, decide
+from stretto.core.decide import decide
+from stretto.core.decision import Decision
 from stretto.core.facts import Limits
 from stretto.core.landing import OPEN
 from stretto.core.model import (
