@@ -68,6 +68,25 @@ def test_ports_reach_agents_checks_gate_and_reader(spine: Spine, tmp_path: Path)
     assert [lease.owner.purpose for lease in mine] == ["gate"]
 
 
+def test_a_task_s_own_variables_reach_its_agent_and_checks_but_not_the_gate(spine: Spine, tmp_path: Path):
+    said = tmp_path / "said"
+    own = task("one", env='{"API_URL": "own-{slot}", "COLOR": "red"}')
+    steps = [{"run": ["sh", "-c", f"echo agent $API_URL $COLOR >> {said}"]}, write("one.txt", "one")]
+    check = f"echo $STRETTO_PURPOSE $API_URL $COLOR >> {said}"
+    spine.run(plan(own, checks=f'["{check}"]'), {"one": turns(steps)}, approve="human")
+    spine.wait_item("review")
+    env = ask(spine, "env", task="one")["env"]
+    slot = env["STRETTO_SLOT"]
+    assert (env["API_URL"], env["COLOR"]) == (f"own-{slot}", "red")
+    spine.call("answer", item=spine.items()[0].id, answer="approve")
+    assert spine.wait_over(60) == {"one": "landed"}
+    agent, checked, gate = said.read_text().splitlines()
+    assert (agent, checked) == (f"agent own-{slot} red", f"task own-{slot} red")
+    assert gate.split()[0] == "gate"
+    assert "own" not in gate
+    assert "red" not in gate
+
+
 SERVED = """
 [workspace.ports]
 web = 5

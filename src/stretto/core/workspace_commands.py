@@ -1,4 +1,4 @@
-"""The trusted commands that make a workspace ready for its checks: set-up, then what fills its database."""
+"""What makes a workspace ready for its checks: variables, the trusted set-up, then what fills its database."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def due_specs(config: Mapping[str, Any], due: Iterable[str]) -> list[CheckSpec]:
     """The commands of `[database]` that a workspace says are due (`migrate`, `seed`), called so."""
     table = config.get("database") or {}
     return [CheckSpec(kind, str(table[kind]), TIMEOUT) for kind in due if table.get(kind)]
+
+
+def variables(config: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, str]:
+    """`[workspace] env` and over it a task's own `env`, placeholders not filled in yet. A gate has the first only."""
+    return {**(config.get("env") or {}), **(fields.get("env") or {})}
 
 
 def words(text: str) -> set[str]:

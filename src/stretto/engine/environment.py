@@ -36,7 +36,7 @@ def for_task(
 def of_workspace(parts: Parts, f: Facts) -> dict[str, str]:
     """The environment of the task's workspace as it stands, without secrets. Raises StrettoError when it is gone."""
     env = captured(parts, f.run)
-    space = parts.repositories.of(f.run).workspaces.find(f.task.uid, "task", env)
+    space = parts.repositories.of_task(f.run, f.task).workspaces.find(f.task.uid, "task", env)
     if space is None:
         raise StrettoError(
             f"the workspace of {f.task.id} is gone", code="no_workspace", object=f.task.uid, hint="stretto retry TASK"

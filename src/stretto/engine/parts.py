@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stretto.core.model import Run
+from stretto.core.model import Run, Task
+from stretto.core.workspace_commands import variables
 from stretto.home import Home
 from stretto.interfaces import Agent, Checks, Clock, Git, Shims, Workspaces
 from stretto.store.sqlite import Store
@@ -52,6 +53,11 @@ class Repositories:
     def of(self, run: Run) -> Repository:
         """The repository of a run, with bays where its configuration wants them."""
         return Repository(run.repo, self.git(run.root), self.workspaces(run.root, run.config))
+
+    def of_task(self, run: Run, task: Task) -> Repository:
+        """The same, with bays that hold the variables of this task, too."""
+        env = variables(run.config, task.fields)
+        return Repository(run.repo, self.git(run.root), self.workspaces(run.root, {**run.config, "env": env}))
 
     def workspaces(self, root: str, config: Mapping[str, Any]) -> Workspaces:
         """The bays of a repository where this configuration wants them."""

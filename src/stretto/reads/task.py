@@ -8,6 +8,7 @@ from typing import Any
 
 from stretto.core.errors import StrettoError
 from stretto.core.model import Approval, Check, Entry, Item, Message, Run, Session, Task, Usage
+from stretto.core.workspace_commands import variables
 from stretto.reads import find, spaces
 from stretto.reads.history import message_json
 from stretto.reads.picture import now_of, place
@@ -185,4 +186,4 @@ def contract(t: Task, run: Run) -> dict[str, str]:
         slot=int(t.bay or 0),
     )
     fixed.update(t.held)
-    return {**environment.fill(run.config.get("env", {}), fixed), **fixed}
+    return {**environment.fill(variables(run.config, t.fields), fixed), **fixed}

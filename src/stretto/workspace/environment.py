@@ -70,9 +70,9 @@ def _value(placeholder: str, name: str, values: Mapping[str, str]) -> str:
     if placeholder == "branch":
         return ""
     raise StrettoError(
-        f"[workspace] env {name} uses {{{placeholder}}}, which this workspace does not have",
+        f"the variable {name} uses {{{placeholder}}}, which this workspace does not have",
         object=name,
-        hint="take it out of [workspace] env in stretto.toml",
+        hint="take it out of [workspace] env in stretto.toml, or of the task's env",
         code="environment",
     )
 

@@ -44,7 +44,7 @@ def prepare(parts: Parts, f: Facts, action: Prepare) -> None:
 
 
 def _ensure(parts: Parts, f: Facts) -> tuple[Workspace, str]:
-    repository = parts.repositories.of(f.run)
+    repository = parts.repositories.of_task(f.run, f.task)
     base = f.task.base or start_commit(repository, f.run, f.task)
     prefix = str(f.run.config.get("branch_prefix") or names.DEFAULT_PREFIX)
     branch = f.task.branch or names.branch_name(f.task.uid, prefix)

@@ -43,5 +43,5 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
 
 def notices(config: Mapping[str, Any], plan: Plan) -> list[str]:
     """One line for what is there and not used."""
-    unused = [f"{name} of task {task.id}" for task in plan.tasks for name in ("branch", "env") if getattr(task, name)]
+    unused = [f"branch of task {task.id}" for task in plan.tasks if task.branch]
     return [f"not used yet: {', '.join(unused)}"] if unused else []
