@@ -367,12 +367,13 @@ class CheckOutcome:
 class Confinement:
     """How a command is started: `words` stand before its own, `env` is its environment (secret values may come later).
 
-    No words: it is not confined. `reaching`: the words with which it reaches servers of this machine at these ports.
+    No words: it is not confined. `reaching`: the words with which it reaches servers of this machine at these ports,
+    and may write into these folders besides.
     """
 
     words: tuple[str, ...]
     env: dict[str, str]
-    reaching: Callable[[Sequence[int]], tuple[str, ...]] = lambda ports: ()
+    reaching: Callable[[Sequence[int], Sequence[Path]], tuple[str, ...]] = lambda ports, folders: ()
 
 
 class Checks(Protocol):

@@ -2,9 +2,9 @@
 
 Specification.
 - A process is known by pid and start time; a pid alone is never trusted. Signals go through a pidfd where there is one.
-- `end_tree` ends descendants and every process whose environment holds an exact marker, again and again until none is
-  left; never by name, never ourselves or our ancestors. What forks away with a cleared environment between two looks
-  escapes it: shims are subreapers for that reason.
+- `end_tree` ends descendants and every process whose environment holds an exact marker, or whose command line has an
+  exact word of ours, again and again until none is left; never by name, never ourselves or our ancestors. What forks
+  away with a cleared environment between two looks escapes it: shims are subreapers for that reason.
 - A zombie counts as dead everywhere. Detached children of ours (`adopt`) are reaped by later looks.
 """
 
@@ -169,6 +169,14 @@ def marked(marker: str) -> list[tuple[int, float]]:
     return [(process.pid, process.start_time) for process in found]
 
 
+def saying(word: str) -> list[tuple[int, float]]:
+    """Pid and start time of each process whose command line has exactly this word; zombies left out."""
+    wanted = word.encode()
+    pids = [pid for pid in _pids() if wanted in _words(pid)]
+    found = [process for pid in pids if (process := look(pid)) is not None and not process.zombie]
+    return [(process.pid, process.start_time) for process in found]
+
+
 def ancestors() -> set[int]:
     """Our own pid and those of our parents up to the first process."""
     chain, pid = {0, 1, os.getpid()}, os.getppid()
@@ -178,17 +186,20 @@ def ancestors() -> set[int]:
     return chain
 
 
-def end_tree(pid: int | None, start_time: float | None, marker: str | None, grace: float = 5.0) -> bool:
+def end_tree(
+    pid: int | None, start_time: float | None, marker: str | None, grace: float = 5.0, *, word: str | None = None
+) -> bool:
     """End a process, its descendants and all that carry the marker: TERM, after `grace` seconds KILL.
 
-    True when none is left, False if some survived KILL for another five seconds (or were not ours to signal).
+    `word`: those whose command line has exactly this word, too; it must be one that nobody else can mean. True when
+    none is left, False if some survived KILL for another five seconds (or were not ours to signal).
     """
     known: dict[int, float] = {}
     if pid is not None and start_time is not None:
         known[pid] = start_time
     told: set[tuple[int, float]] = set()
     deadline, last = time.monotonic() + grace, time.monotonic() + grace + 5.0
-    while living := _living(known, marker):
+    while living := _living(known, marker, word):
         now = time.monotonic()
         if now >= last:
             return False
@@ -201,11 +212,12 @@ def end_tree(pid: int | None, start_time: float | None, marker: str | None, grac
     return True
 
 
-def _living(known: dict[int, float], marker: str | None) -> list[tuple[int, float]]:
+def _living(known: dict[int, float], marker: str | None, word: str | None = None) -> list[tuple[int, float]]:
     """What is left of a tree. `known` remembers all that ever belonged to it, so that orphans are not lost."""
     reap()
     table = processes()
     known.update(marked(marker) if marker else ())
+    known.update(saying(word) if word else ())
     for number in [n for n, at in known.items() if n not in table or not _same(table[n].start_time, at)]:
         del known[number]
     grown = True
@@ -278,18 +290,22 @@ def _cwd(pid: int) -> str | None:
 
 
 def _command(pid: int) -> str:
+    return b" ".join(_words(pid)).decode(errors="replace")[:500] or "?"
+
+
+def _words(pid: int) -> list[bytes]:
+    """The words of a command line; none if they cannot be read."""
     if _LINUX:
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         except OSError:
-            return "?"
-        return b" ".join(words).decode(errors="replace")[:500] or "?"
+            return []
     import psutil
 
     try:
-        return " ".join(psutil.Process(pid).cmdline())[:500] or "?"
-    except psutil.Error:
-        return "?"
+        return [os.fsencode(word) for word in psutil.Process(pid).cmdline()]
+    except (psutil.Error, OSError):
+        return []
 
 
 def inherited(pid: int, name: str) -> bool:

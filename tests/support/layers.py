@@ -1,6 +1,7 @@
 """A layer of a workspace that keeps a folder of files, and a program that takes workspaces through their life with it.
 
-Run as a program it does one thing (`ensure`, `remove`, `undo`, `purge`) and may be killed at a fail point of it.
+Run as a program it does one thing (`ensure`, `remove`, `undo`, `purge`) and may be killed at a fail point of it; with
+`browser` as the last word the workspace has a browser instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from stretto.core.errors import StrettoError
 from stretto.git.repository import Repository as RealGit
 from stretto.interfaces import Git
 from stretto.workspace import Bays
+from stretto.workspace.browser import Browser
+from stretto.workspace.folder import Folder
 from stretto.workspace.layers import Data, Held, Leftover, Place
 from stretto.workspace.settings import Settings
 
@@ -99,10 +102,16 @@ def bays(root: Path, *layers: Any, settings: Settings | None = None) -> Bays:
     return Bays(git, root.parent / "bays", "home-1", settings, layers=layers)
 
 
-def act(root: Path, verb: str) -> None:
-    """Do one thing with the workspace `UID`, which has two layers."""
+def browser(root: Path) -> Browser:
+    """The layer `browser` of the repository at `root`."""
+    return Browser(Folder(root.parent / "bays", root, root / ".git"), "home-1", "pipe")
+
+
+def act(root: Path, verb: str, kind: str = "") -> None:
+    """Do one thing with the workspace `UID`, which has two layers, or a browser."""
     place = root.parent / "shelves"
-    found = bays(root, Shelf("one", place), Shelf("two", place))
+    shelves = () if kind else (Shelf("one", place), Shelf("two", place))
+    found = bays(root, *shelves, *((browser(root),) if kind else ()))
     base = found._git.resolve("main") or ""
     if verb == "ensure":
         found.ensure(UID, "task", base, BRANCH, {})
@@ -115,4 +124,4 @@ def act(root: Path, verb: str) -> None:
 
 
 if __name__ == "__main__":
-    act(Path(sys.argv[1]), sys.argv[2])
+    act(Path(sys.argv[1]), *sys.argv[2:])

@@ -37,7 +37,8 @@ GRACE = 5.0
 
 #: variables that say where a command runs, not what it finds there: equal trees give equal results whatever they are
 _PLACE = re.compile(
-    r"STRETTO_\w+|PORT|PORT_\w+|COMPOSE_PROJECT_NAME|DATABASE_URL|PWD|OLDPWD|SHLVL|_|TERM|COLUMNS|LINES"
+    r"STRETTO_\w+|PORT|PORT_\w+|COMPOSE_(PROJECT_NAME|FILE)|DATABASE_URL|PWD|OLDPWD|SHLVL|_|TERM|COLUMNS|LINES"
+    r"|PLAYWRIGHT_(MCP_USER_DATA_DIR|MCP_OUTPUT_DIR|BROWSERS_PATH)"
 )
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x1b\\|\x07)?|[ -/]*[0-~])"

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto import files, net, process, proctree
+from stretto.checks import artifacts
 from stretto.core.errors import StrettoError, TimedOut
 from stretto.core.model import CheckResult, CheckSpec, ServerSpec
 from stretto.failpoints import failpoint
@@ -157,8 +158,14 @@ class Fleet:
                 output.chmod(0o600)
             reason = CANCELLED if error.code == CANCELLED else error.message
             return CheckOutcome(result, time.monotonic() - began, output, reason)
-        wrapper = self._confined.reaching(self._ports(spec)) if self._confined.words else ()
-        return self._checks.run(spec, self._cwd, self._env, output, self._stop, wrapper)
+        try:
+            with artifacts.kept(output) as folder:
+                env = {**self._env, **artifacts.variables(folder)}
+                wrapper = self._confined.reaching(self._ports(spec), [folder]) if self._confined.words else ()
+                return self._checks.run(spec, self._cwd, env, output, self._stop, wrapper)
+        except StrettoError as error:
+            reason = f"what it leaves could not be kept: {error.message}"
+            return CheckOutcome(CheckResult.ERROR, time.monotonic() - began, output, reason)
 
     def _ports(self, spec: CheckSpec) -> list[int]:
         """Where the servers of a check listen."""

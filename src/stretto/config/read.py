@@ -22,6 +22,7 @@ SCHEMA = 1
 AGENT_TYPES = ("acp", "claude", "codex", "command", "pi", "scripted")
 PROVIDERS = ("sqlite", "postgres-database", "postgres-schema", "postgres-cluster", "memory", "command")
 PORT_SCHEMES = ("block", "offset")
+BROWSERS = ("none", "port", "pipe")
 STAGES = ("plan", "implement", "check", "review", "approve", "land")
 DEFAULT_STAGES = ("implement", "check", "approve", "land")
 MOST_OPEN = 256
@@ -42,6 +43,7 @@ class Config:
     env_file: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
     port_scheme: str = "block"
+    browser: str = "none"
     serve: dict[str, Any] = field(default_factory=dict)
     sandbox: str = "none"
     sandbox_rules: dict[str, Any] = field(default_factory=dict)
@@ -150,6 +152,7 @@ TABLES: dict[str, v.Reader] = {
             "env_file": _FILE,
             "ports": _ports,
             "serve": v.named(_SERVER, "server"),
+            "browser": v.choice(*BROWSERS),
             "sandbox": v.choice(*SANDBOXES),
         }
     ),

@@ -71,6 +71,7 @@ def resolve(
         "env_file": config.env_file,
         "ports": dict(config.ports),
         "port_scheme": config.port_scheme,
+        "browser": config.browser,
         "serve": {name: dict(server) for name, server in config.serve.items()},
         "sandbox": config.sandbox,
         "sandbox_rules": _lists(config.sandbox_rules),

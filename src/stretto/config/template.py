@@ -22,6 +22,7 @@ schema = 1
 [workspace]
 {copy}
 {setup}
+# browser = "port"                  # a browser profile for each workspace; "pipe": without a port
 # env_file = ".env.local"           # also write the environment to this file, which git must ignore
 # sandbox = "auto"                  # confine agents and checks where this machine can; "none" if not said
 

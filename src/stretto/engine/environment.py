@@ -49,11 +49,17 @@ def agent_path(parts: Parts, path: str) -> str:
     return os.pathsep.join([str(parts.home.path / "bin"), path]) if path else str(parts.home.path / "bin")
 
 
+def check_folder(parts: Parts, uid: str) -> Path:
+    """Where the captured outputs of a task's commands lie."""
+    return parts.home.checks / names.file_name(uid)
+
+
 def output_path(parts: Parts, uid: str, name: str) -> Path:
-    """A new file for captured output."""
-    folder = parts.home.checks / names.file_name(uid)
+    """A new file for captured output: beyond every number there, since not all that was there stays."""
+    folder = check_folder(parts, uid)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    number = sum(1 for _ in folder.iterdir()) + 1
+    numbers = (entry.name.partition("-")[0] for entry in folder.iterdir())
+    number = max((int(text) for text in numbers if text.isdigit()), default=0) + 1
     return folder / f"{number:04d}-{names.slugify(name)}.log"
 
 

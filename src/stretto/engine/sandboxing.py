@@ -26,7 +26,7 @@ from stretto.core.who import NO_SANDBOX, agent_of, sandbox
 from stretto.engine import messages
 from stretto.engine.parts import Parts
 from stretto.interfaces import Confinement, Launch, Workspace
-from stretto.workspace import registration
+from stretto.workspace import browser, registration
 from stretto.workspace import sandbox as sandboxes
 from stretto.workspace.sandbox import places
 from stretto.workspace.sandbox.house import discard, furnish
@@ -143,6 +143,9 @@ def _confine(
     if argv:
         places.program(seen, argv, env)
     places.named(seen, rules.get("read") or (), home, private)
+    profile, browsers = browser.shown(env)
+    for folder in browsers:
+        seen.add(Path(folder))
     system, links = places.system()
     hosts, forward = split((*(rules.get("network") or ()), *allow), env)
     recipe = Recipe(
@@ -153,7 +156,7 @@ def _confine(
         system=system,
         links=(*links, *seen.links.items()),
         read=(*seen.read, *read),
-        write=tuple(write),
+        write=(*write, *profile),
         allow=hosts,
         forward=forward,
         ports=tuple(
@@ -162,11 +165,14 @@ def _confine(
         limits=Limits(_mebibytes(rules.get("memory")), rules.get("processes")),
     )
 
-    def reaching(ports: Sequence[int]) -> tuple[str, ...]:
+    def reaching(ports: Sequence[int], folders: Sequence[Path]) -> tuple[str, ...]:
         also = tuple((port, "127.0.0.1", port) for port in ports)
-        return tuple(sandboxes.wrapper(replace(recipe, forward=(*recipe.forward, *also)), program))
+        wider = replace(
+            recipe, forward=(*recipe.forward, *also), write=(*recipe.write, *(str(folder) for folder in folders))
+        )
+        return tuple(sandboxes.wrapper(wider, program))
 
-    return Confinement(reaching(()), _environment(parts, run, recipe, env), reaching)
+    return Confinement(reaching((), ()), _environment(parts, run, recipe, env), reaching)
 
 
 def _environment(parts: Parts, run: Run, recipe: Recipe, env: Mapping[str, str]) -> dict[str, str]:
@@ -176,6 +182,8 @@ def _environment(parts: Parts, run: Run, recipe: Recipe, env: Mapping[str, str])
     if who is not None:
         for role in ("AUTHOR", "COMMITTER"):
             said |= {f"GIT_{role}_NAME": who.name, f"GIT_{role}_EMAIL": who.email}
+    if browser.PROFILE in env:
+        said["PLAYWRIGHT_MCP_SANDBOX"] = "false"  # a browser's own cannot be made inside of ours
     return sandboxes.environment(recipe, {**said, **env})
 
 

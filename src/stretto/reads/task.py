@@ -52,7 +52,7 @@ def task(db: Reader, args: dict[str, Any]) -> Json:
         "sessions": [{**(session_json(s, now, live) or {}), "folder": s.folder} for s in sessions],
         "messages": [message_json(m) for m in db.select(Message, "task = ? ORDER BY n", uid)],
         "items": [_item(i, t.title, now) for i in db.select(Item, "task = ? ORDER BY opened_at, id", uid)],
-        "checks": [{**check_json(c), "command": c.command, "output": c.output} for c in checks],
+        "checks": [{**check_json(c), "command": c.command, "output": c.output, "files": files_of(c)} for c in checks],
         "approvals": [_approval(a) for a in db.select(Approval, "task = ? ORDER BY at, rowid", uid)],
         "entries": [entry_json(e, now) | {"output": e.output} for e in db.select(Entry, "task = ? ORDER BY id", uid)],
         "comments": [dict(row) for row in db.rows("SELECT * FROM comments WHERE task = ? ORDER BY id", uid)],
@@ -147,8 +147,15 @@ def logs(db: Reader, args: dict[str, Any]) -> Json:
             {"id": s.id, "generation": s.generation, "folder": s.folder, "started_at": iso(s.started_at)}
             for s in sessions
         ],
-        "checks": [{**check_json(c), "output": c.output} for c in checks],
+        "checks": [{**check_json(c), "output": c.output, "files": files_of(c)} for c in checks],
     }
+
+
+def files_of(c: Check) -> list[Json]:
+    """What an execution of a check has left besides its output: `{path, bytes}`."""
+    from stretto.checks import artifacts
+
+    return artifacts.listed(Path(c.output)) if c.output else []
 
 
 def env(db: Reader, args: dict[str, Any]) -> Json:

@@ -15,7 +15,7 @@ from stretto.workspace.settings import Settings
 _GIVEN = ("STRETTO_TASK", "STRETTO_UID", "STRETTO_BASE", "STRETTO_TREE")
 _PORTS = re.compile(r"PORT(_\w+)?")
 #: what of the environment the `.env` file repeats, besides `[workspace] env`
-_TOLD = re.compile(r"STRETTO_\w+|COMPOSE_PROJECT_NAME|DATABASE_URL|PORT(_\w+)?")
+_TOLD = re.compile(r"STRETTO_\w+|(COMPOSE|PLAYWRIGHT)_\w+|DATABASE_URL|PORT(_\w+)?")
 #: this many tree ids are remembered
 _TREES = 1000
 

@@ -34,8 +34,8 @@ Put = Callable[[Mapping[str, Mapping[str, Any]]], None]
 class Place:
     """Whose workspace, and where. `home` and `repository` with `owner` and `purpose` name it among all of the user.
 
-    `environment`: the captured variables, the contract's, and those of the layers before; empty while a removal, an
-    undo or a purge goes on. `removal`: the id of the removal, where there is one.
+    `environment`: the captured variables, the contract's, and those of the layers before; in an undo only the last of
+    these, in a removal or a purge nothing. `removal`: the id of the removal, where there is one.
     """
 
     home: str
@@ -196,14 +196,18 @@ class Stack:
     def back(self, place: Place, layers: Mapping[str, Mapping[str, Any]], put: Put) -> None:
         """Bring back what was put aside. If one does not come back the others are put aside again, and it is raised."""
         known = dict(layers)
+        values: dict[str, str] = {}
         try:
             for name in self._ordered(known):
+                layer, at = self._named(name), replace(place, environment=values)
                 if known[name]["state"] == GIVEN:
                     failpoint("daemon.workspace.layer.back.before")
-                    held = self._named(name).back(place, dict(known[name]["data"]))
+                    held = layer.back(at, dict(known[name]["data"]))
                     failpoint("daemon.workspace.layer.back.after")
                     known[name] = {"state": TAKEN, "data": held.data}
                     put(known)
+                if known[name]["state"] == TAKEN:
+                    values = {**values, **layer.values(at, dict(known[name]["data"]))}
         except StrettoError:
             self.give(place, known, put)
             raise

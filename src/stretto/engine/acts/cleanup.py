@@ -16,6 +16,7 @@ from stretto.engine.acts.session import stop
 from stretto.engine.parts import Parts
 from stretto.interfaces import Removal
 from stretto.store.sqlite import Writer
+from stretto.workspace import browser
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ def remove(parts: Parts, f: Facts, reason: str) -> Removal | None:
     removal = None
     if t.workspace is not None:
         servers.end(Path(t.workspace))
+        browser.end(t.held.get(browser.PROFILE))
         workspaces = parts.repositories.of(f.run).workspaces
         removal = workspaces.remove(t.uid, Path(t.workspace), t.branch, reason)
     if t.branch is not None and (tip := git.read_ref(f"refs/heads/{t.branch}")) is not None:

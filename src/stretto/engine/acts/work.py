@@ -11,7 +11,7 @@ from typing import Any
 from stretto import files
 from stretto.checks.run import environment_key
 from stretto.checks.servers import Fleet
-from stretto.core import migrations, names
+from stretto.core import migrations
 from stretto.core.actions import RunChecks, Settle
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
@@ -310,8 +310,3 @@ def record_check(
             reason=outcome.reason,
         )
     return outcome.result
-
-
-def check_folder(parts: Parts, uid: str) -> Path:
-    """Where the captured outputs of a task's checks lie."""
-    return parts.home.checks / names.file_name(uid)

@@ -109,7 +109,7 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
     space = _space(engine, args)
     removal: Removal | None = None
     if space.path is not None:
-        serving.end(space.path)
+        serving.end(space.path, space.held)
         removal = _workspaces(engine, space).remove(space.owner, Path(space.path), None, "removed")
     with engine.store.write() as tx:
         tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ?", space.repo, space.name)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stretto.checks import artifacts
 from stretto.core.actions import Stop
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import QueueState, Run, Space, State, Task
-from stretto.engine import sandboxing
+from stretto.engine import environment, sandboxing
 from stretto.engine.acts import cleanup, rows, session
 from stretto.engine.engine import Engine
 from stretto.engine.operations import byhand, common
@@ -155,6 +156,7 @@ def _purge_one(engine: Engine, entry: Mapping[str, Any]) -> None:
         gone = db.value("SELECT workspace IS NULL FROM tasks WHERE uid = ?", entry["task"])
     if gone:
         sandboxing.forget(engine.parts, str(entry["task"]))
+        artifacts.forget(environment.check_folder(engine.parts, str(entry["task"])))
     with engine.store.write() as tx:
         tx.execute("UPDATE removals SET purged_at = ? WHERE id = ?", tx.now, entry["id"])
         about: dict[str, Any] = {"repo": row["repo"]} if row["kind"] == SPACE else {"task": str(entry["task"])}

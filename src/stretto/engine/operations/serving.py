@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stretto.engine.operations import common, trusting
 from stretto.interfaces import Confinement
 from stretto.reads import find
 from stretto.reads import task as reads
+from stretto.workspace import browser
 
 
 def serve(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -59,7 +61,11 @@ def _confined(engine: Engine, task: Task) -> Confinement | None:
     return sandboxing.of_command(engine.parts, f, Path(str(task.workspace)), workspace_env(engine.parts, f))
 
 
-def end(path: str | None) -> None:
-    """End the servers of a workspace, if it has one. What does not end is told by whoever needs it gone."""
+def end(path: str | None, held: Mapping[str, str] | None = None) -> None:
+    """End the servers of a workspace, if it has one, and with what it holds its browser.
+
+    What does not end is told by whoever needs it gone.
+    """
     if path is not None:
         servers.end(Path(path))
+    browser.end((held or {}).get(browser.PROFILE))

@@ -280,7 +280,7 @@ def cancel(engine: Engine, args: common.Args) -> dict[str, Any]:
             rows.cancel(tx, task)
             tx.event("task.cancelling", task=task.uid)
     for task in tasks:
-        serving.end(task.workspace)
+        serving.end(task.workspace, task.held)
     engine.reconciler.nudge(None)
     return {"tasks": [t.uid for t in tasks]}
 
