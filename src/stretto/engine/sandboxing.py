@@ -28,7 +28,7 @@ from stretto.engine.parts import Parts
 from stretto.interfaces import Confinement, Launch, Workspace
 from stretto.workspace import browser, registration
 from stretto.workspace import sandbox as sandboxes
-from stretto.workspace.sandbox import places
+from stretto.workspace.sandbox import etc, places
 from stretto.workspace.sandbox.house import discard, furnish
 from stretto.workspace.sandbox.recipe import SYSTEM, Limits, Recipe
 
@@ -146,7 +146,8 @@ def _confine(
     profile, browsers = browser.shown(env)
     for folder in browsers:
         seen.add(Path(folder))
-    system, links = places.system()
+    copied = _etc(parts, (*seen.read, *read, *write))
+    system, links = places.system(etc=copied is None)
     hosts, forward = split((*(rules.get("network") or ()), *allow), env)
     recipe = Recipe(
         workspace=str(path),
@@ -156,6 +157,7 @@ def _confine(
         system=system,
         links=(*links, *seen.links.items()),
         read=(*seen.read, *read),
+        etc=copied,
         write=(*write, *profile),
         allow=hosts,
         forward=forward,
@@ -173,6 +175,16 @@ def _confine(
         return tuple(sandboxes.wrapper(wider, program))
 
     return Confinement(reaching((), ()), _environment(parts, run, recipe, env), reaching)
+
+
+def _etc(parts: Parts, also: Sequence[str]) -> str | None:
+    """The copy of /etc; None when single files must do: more of it is shown than is copied, or it cannot be made."""
+    if any(Path(place).is_relative_to("/etc") for place in also):
+        return None
+    try:
+        return str(etc.folder(parts.home.path))
+    except OSError:
+        return None
 
 
 def _environment(parts: Parts, run: Run, recipe: Recipe, env: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,8 @@
 Run as `python -I -S host.py FOLDER [LOCK]`, LOCK being the descriptor of the folder's lock if whoever starts it has it
 already. Standard library only, imports nothing of stretto, one thread, one poll loop.
 Its parts lie beside it, loaded by path: host_session.py the loop, host_streams.py what is said and told,
-host_system.py fail points, files, processes.
+host_system.py fail points, files, processes. Where the agent's wrapper is the sandbox's launcher, a program of the same
+kind, a fork of the shim is it.
 
 Properties
  1. A record of `in.jsonl` is written to the agent at most once: `attempting N` is synced before, `delivered N` after.

@@ -36,6 +36,7 @@ class Spec:
         self.argv = [str(word) for word in (*(value.get("wrapper") or ()), *value["argv"])]
         if not self.argv:
             raise ValueError("spec.json has no argv")
+        self.launcher = str(value.get("launcher") or "")  # a wrapper that is this program is run without an exec
         self.env = {str(name): str(text) for name, text in (value.get("env") or {}).items()}
         self.marker = str(value["marker"])
         self.segment_bytes = int(value.get("segment_bytes", system.SEGMENT_BYTES))
@@ -300,6 +301,7 @@ class Shim:
                 stdin=not self.spec.turns,
                 outputs=len(self.outputs),
                 umask=self.umask,
+                launcher=self.spec.launcher,
             )
         except system.CannotStart as error:
             agent.failure, outputs = f"cannot start {error.what}: {error.why}", []

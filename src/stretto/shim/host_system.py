@@ -324,11 +324,12 @@ class CannotStart(Exception):
 
 
 def spawn(
-    argv: list[str], env: dict[str, str], cwd: str, *, stdin: bool, outputs: int, umask: int
+    argv: list[str], env: dict[str, str], cwd: str, *, stdin: bool, outputs: int, umask: int, launcher: str = ""
 ) -> tuple[int, int, list[int]]:
     """Start a program in a session of its own: its pid and our ends of its stdin (or -1) and its outputs, non-blocking.
 
-    Its stdout is the first output, its stderr the last. Raises CannotStart; nothing is left open then.
+    Its stdout is the first output, its stderr the last. `launcher` as in `Spec`. Raises CannotStart; nothing is left
+    open then.
     """
     ours: list[int] = []
     theirs: list[int] = []
@@ -344,7 +345,7 @@ def spawn(
             theirs.append(write)
         for fd in ours:
             os.set_blocking(fd, False)
-        pid = _fork(argv, env, cwd, (theirs[0], theirs[1], theirs[-1]), umask)
+        pid = _fork(argv, env, cwd, (theirs[0], theirs[1], theirs[-1]), umask, launcher)
     except (OSError, CannotStart) as error:
         for fd in ours:
             os.close(fd)
@@ -357,13 +358,13 @@ def spawn(
     return pid, ours.pop(0) if stdin else -1, ours
 
 
-def _fork(argv: list[str], env: dict[str, str], cwd: str, fds: tuple[int, int, int], umask: int) -> int:
+def _fork(argv: list[str], env: dict[str, str], cwd: str, fds: tuple[int, int, int], umask: int, launcher: str) -> int:
     """Fork, and return when the child has become the program. Raises CannotStart if it has not."""
     told, tell = os.pipe()
     try:
         pid = os.fork()
         if pid == 0:
-            _become(argv, env, cwd, fds, umask, tell)
+            _become(argv, env, cwd, fds, umask, tell, launcher)
     finally:
         os.close(tell)
     failure = b""
@@ -377,7 +378,9 @@ def _fork(argv: list[str], env: dict[str, str], cwd: str, fds: tuple[int, int, i
     return pid
 
 
-def _become(argv: list[str], env: dict[str, str], cwd: str, fds: tuple[int, int, int], umask: int, tell: int) -> None:
+def _become(
+    argv: list[str], env: dict[str, str], cwd: str, fds: tuple[int, int, int], umask: int, tell: int, launcher: str
+) -> None:
     """In the child: become the program, or tell why not. Never returns."""
     what = "its session"
     try:
@@ -390,6 +393,8 @@ def _become(argv: list[str], env: dict[str, str], cwd: str, fds: tuple[int, int,
         what = f"in the folder {cwd}"
         os.chdir(raw(cwd))
         what = argv[0]
+        if launcher and argv[:4] == [sys.executable, "-I", "-S", launcher]:
+            os._exit(_launch(argv[3:], env))
         os.execvpe(raw(argv[0]), [raw(word) for word in argv], {raw(k): raw(v) for k, v in env.items()})
     except BaseException as error:  # a child must not run the parent's code
         code = getattr(error, "errno", None) or errno.EINVAL
@@ -397,3 +402,41 @@ def _become(argv: list[str], env: dict[str, str], cwd: str, fds: tuple[int, int,
         os.write(tell, "\0".join((str(code), what[:2000].replace("\0", "?"), why[:1000])).encode("utf-8", "replace"))
     finally:
         os._exit(127)
+
+
+def _launch(words: list[str], env: dict[str, str]) -> int:
+    """Be the sandbox's launcher instead of starting it: an interpreter's start would be most of what a sandbox costs.
+
+    What we have open, the lock before all, is held until its child has the agent's environment, as if that were started
+    directly, and let go then.
+    """
+    listed = [int(name) for name in os.listdir("/proc/self/fd")]
+    inherited = [fd for fd in listed if fd > 2 and is_open(fd)]
+
+    def started() -> None:
+        while inherited:
+            os.close(inherited.pop())
+
+    signal.set_wakeup_fd(-1)
+    os.environb.clear()
+    os.environb.update({raw(name): raw(value) for name, value in env.items()})
+    sys.path.append(os.path.dirname(words[0]))
+    if TYPE_CHECKING:
+        main: Callable[[list[str], Callable[[], None]], int]
+    else:
+        from launch_sandbox import main
+    try:
+        return main([os.fsdecode(raw(word)) for word in words[1:]], started)
+    except BaseException:  # nobody listens any more to why
+        if inherited:
+            raise
+        return 126
+
+
+def is_open(fd: int) -> bool:
+    """Whether there is such a descriptor; the one by which they are listed is gone by then."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True

@@ -31,6 +31,7 @@ from stretto.home import runtime_folder
 from stretto.interfaces import Launch, SessionContext
 from stretto.store.facts import limited
 from stretto.store.sqlite import Writer
+from stretto.workspace.sandbox import LAUNCH
 
 #: seconds that an agent has to go by itself
 GRACE = 5.0
@@ -306,6 +307,7 @@ def _shim_spec(parts: Parts, f: Facts, session: Session, launch: Launch) -> dict
         "style": launch.style,
         "argv": list(launch.argv),
         "wrapper": list(confined.words),
+        "launcher": str(LAUNCH),
         "cwd": str(f.task.workspace),
         "env": confined.env,
         "marker": f"STRETTO_SESSION={session.id}",

@@ -2,6 +2,6 @@
 
 from stretto.workspace.sandbox.probe import Found, look, require
 from stretto.workspace.sandbox.recipe import GitPlaces, Limits, Recipe
-from stretto.workspace.sandbox.wrap import environment, wrapper
+from stretto.workspace.sandbox.wrap import LAUNCH, environment, wrapper
 
-__all__ = ["Found", "GitPlaces", "Limits", "Recipe", "environment", "look", "require", "wrapper"]
+__all__ = ["LAUNCH", "Found", "GitPlaces", "Limits", "Recipe", "environment", "look", "require", "wrapper"]

@@ -34,9 +34,9 @@ def _mount(mount: Mount) -> list[str]:
 
 def _limited(limits: Limits) -> list[str]:
     """Set inside: only there does the number of processes count those of the sandbox alone."""
-    words = ["/usr/bin/prlimit", "--core=0"]
+    words = []
     if limits.memory is not None:
         words.append(f"--data={limits.memory}")
     if limits.processes is not None:
         words.append(f"--nproc={limits.processes}")
-    return [*words, "--"]
+    return ["/usr/bin/prlimit", *words, "--"] if words else []

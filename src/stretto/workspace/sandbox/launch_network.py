@@ -1,10 +1,14 @@
-"""The launcher's network: sockets inside, connections outside, and bytes between them. Specified in launch.py."""
+"""The launcher's network: sockets inside, connections outside, and bytes between them. Specified in launch.py.
+
+The command waits until everything listens: up to there only `_socket` is loaded, which takes no time.
+"""
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
-import signal
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,43 +24,72 @@ MOST, PATIENCE, EVERY = 256, 30.0, 0.4
 LOOPBACK = "127.0.0.1"
 
 
-def connect(words: Words, inside: int) -> None:
-    """Start what passes on. Returns when everything inside can be reached, so that the command may begin."""
-    import socket
+def connect(words: Words, inside: int) -> Callable[[], None]:
+    """Let everything inside that is to be reached listen. What is returned begins to pass on.
 
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    Between the two the command may begin: who connects by then waits in the queue of a socket that listens.
+    """
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     helper = os.fork()
     if helper == 0:
         ours.close()
         _serve_inside(theirs, inside, _listening(words))
     theirs.close()
     ours.settimeout(PATIENCE)
-    answer, fds, _, _ = socket.recv_fds(ours, 1000, 100)
+    answer, fds = _receive(ours)
     if answer != b"ok":
         raise OSError(answer.decode("utf-8", "replace") or "it went away")
-    listeners = dict(zip(_listening(words), (socket.socket(fileno=fd) for fd in fds), strict=True))
-    _Exchange(words, listeners, ours, inside).start()
+    ours.settimeout(None)
+
+    def begin() -> None:
+        import socket
+
+        listeners = dict(zip(_listening(words), (socket.socket(fileno=fd) for fd in fds), strict=True))
+        _Exchange(words, listeners, socket.socket(fileno=ours.detach()), inside).start()
+
+    return begin
 
 
 def _listening(words: Words) -> list[int]:
     return [*([PROXY_PORT] if words.allow else []), *words.forward]
 
 
-def _serve_inside(link: socket.socket, inside: int, listening: list[int]) -> None:
-    """In a process that enters the sandbox's network, and nothing else of it: make sockets there. Never returns."""
-    import socket
+#: bytes of a descriptor in a message, and of many
+_WORD, _MOST_FDS = 4, 200
 
+
+def _send(link: _socket.socket, text: bytes, fds: list[int]) -> None:
+    packed = b"".join(fd.to_bytes(_WORD, sys.byteorder) for fd in fds)
+    link.sendmsg([text], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)] if fds else [])
+
+
+def _receive(link: _socket.socket) -> tuple[bytes, list[int]]:
+    """A message with the descriptors that came with it."""
+    text, extra, _, _ = link.recvmsg(1000, _socket.CMSG_LEN(_WORD * _MOST_FDS))
+    fds: list[int] = []
+    for level, kind, data in extra:
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
+            fds += [
+                int.from_bytes(data[at : at + _WORD], sys.byteorder) for at in range(0, len(data) - _WORD + 1, _WORD)
+            ]
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    return text, fds
+
+
+def _serve_inside(link: _socket.socket, inside: int, listening: list[int]) -> None:
+    """In a process that enters the sandbox's network, and nothing else of it: make sockets there. Never returns."""
     try:
         _die_with_parent()
         _enter(inside)
         made = []
         for port in listening:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
             sock.bind((LOOPBACK, port))
             sock.listen(128)
             made.append(sock)
-        socket.send_fds(link, [b"ok"], [sock.fileno() for sock in made])
+        _send(link, b"ok", [sock.fileno() for sock in made])
         for sock in made:
             sock.close()
         while asked := link.recv(100):
@@ -70,20 +103,21 @@ def _serve_inside(link: socket.socket, inside: int, listening: list[int]) -> Non
         os._exit(0)
 
 
-def _answer(link: socket.socket, port: int) -> None:
+def _answer(link: _socket.socket, port: int) -> None:
     """A connection to whoever listens on this port inside, at either loopback address."""
-    import socket
-
-    for family, address in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
+    for family, address in ((_socket.AF_INET, LOOPBACK), (_socket.AF_INET6, "::1")):
+        sock = _socket.socket(family, _socket.SOCK_STREAM)
         try:
-            with socket.socket(family, socket.SOCK_STREAM) as sock:
-                sock.settimeout(2.0)
-                sock.connect((address, port))
-                sock.setblocking(True)
-                socket.send_fds(link, [b"ok"], [sock.fileno()])
-                return
+            sock.settimeout(2.0)
+            sock.connect((address, port))
+            sock.setblocking(True)
+            _send(link, b"ok", [sock.fileno()])
         except OSError:
             continue
+        else:
+            return
+        finally:
+            sock.close()
     link.send(b"nobody")
 
 
@@ -106,7 +140,7 @@ def _enter(inside: int) -> None:
 def _die_with_parent() -> None:
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
 
 
 class _Exchange:
@@ -223,7 +257,7 @@ class _Exchange:
 
         with self._asking:
             self._link.send(str(port).encode())
-            answer, fds, _, _ = socket.recv_fds(self._link, 100, 1)
+            answer, fds = _receive(self._link)
         if answer == b"ok":
             with socket.socket(fileno=fds[0]) as server:
                 _pass_on(client, server)

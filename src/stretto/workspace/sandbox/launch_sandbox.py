@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 
     from stretto.workspace.sandbox.launch_words import Words
 else:  # a program of its own: its folder is on sys.path, the package is not
@@ -18,8 +20,8 @@ else:  # a program of its own: its folder is on sys.path, the package is not
 CANNOT = 126
 
 
-def main(argv: list[str]) -> int:
-    """From the words to the end of the command."""
+def main(argv: list[str], started: Callable[[], None] = lambda: None) -> int:
+    """From the words to the end of the command. `started` is called once bubblewrap is, or cannot be, there."""
     words = Words(argv)
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -35,10 +37,12 @@ def main(argv: list[str]) -> int:
     for fd in (0, 1, 2):
         os.dup2(quiet, fd)  # the command's ends are its own: who reads them sees when it closes them
     first = _line(told)
+    started()
     inside = _number(first, b'"child-pid":')
+    pass_on = None
     if words.network and inside is not None:
         try:
-            _network(words, inside)
+            pass_on = _network(words, inside)
         except OSError as error:
             os.write(errors, f"stretto: no network for the sandbox: {error}\n".encode("utf-8", "replace"))
             os.kill(child, signal.SIGKILL)
@@ -47,6 +51,8 @@ def main(argv: list[str]) -> int:
     os.close(errors)
     os.write(go, b"x")
     os.close(go)
+    if pass_on is not None:
+        pass_on()
     _, status = os.waitpid(child, 0)
     rest = b""
     while part := os.read(told, 4096):
@@ -54,13 +60,13 @@ def main(argv: list[str]) -> int:
     return _end(status, b'"exit-code"' in first + rest)
 
 
-def _network(words: Words, inside: int) -> None:
-    """Let the network stand. Loaded only where there is one, while bubblewrap is at work."""
+def _network(words: Words, inside: int) -> Callable[[], None]:
+    """Let the network stand; what is returned begins to pass on. Loaded where there is one, while bubblewrap works."""
     if TYPE_CHECKING:
         from stretto.workspace.sandbox.launch_network import connect
     else:
         from launch_network import connect
-    connect(words, inside)
+    return connect(words, inside)
 
 
 def _become(command: list[str], tell: int, wait: int) -> None:
@@ -68,6 +74,7 @@ def _become(command: list[str], tell: int, wait: int) -> None:
     try:
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         for fd in (tell, wait):
             os.set_inheritable(fd, True)
         extra = ["--json-status-fd", str(tell), "--block-fd", str(wait)]

@@ -46,12 +46,12 @@ def _is_system(path: Path) -> bool:
     return any(path.is_relative_to(known) for known in SYSTEM)
 
 
-def system() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """The folders of the system and files of /etc that are there, and those that are links."""
+def system(*, etc: bool = True) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The folders of the system, unless there is a copy the files of /etc that are there, and those that are links."""
     found = [Path(name) for name in SYSTEM]
     links = tuple((str(path), os.readlink(path)) for path in found if path.is_symlink())  # noqa: PTH115 - the text
     there = [str(path) for path in found if path.is_dir() and not path.is_symlink()]
-    return (*there, *(f"/etc/{name}" for name in ETC if Path("/etc", name).exists())), links
+    return (*there, *(f"/etc/{name}" for name in ETC if etc and Path("/etc", name).exists())), links
 
 
 def tools(places: Places, path: str) -> None:

@@ -63,9 +63,9 @@ class Recipe:
     """One sandbox. Paths are absolute, real, and mean the same inside and outside, but for `house`.
 
     `home`: path of the person's home folder; `house`: the folder that is shown there, None: an empty one that goes with
-    the sandbox. `system`, `read`: what exists of what may be read. `allow`: hosts that the proxy connects to
-    (`host`, `host:port`, `*.host`). `forward`: (port inside, host, port) of servers that are reached directly.
-    `ports`: of the workspace; who listens on one inside is reached at the same one outside.
+    the sandbox. `system`, `read`: what exists of what may be read. `etc`: what is shown as /etc. `allow`: hosts that
+    the proxy connects to (`host`, `host:port`, `*.host`). `forward`: (port inside, host, port) of servers that
+    are reached directly. `ports`: of the workspace; who listens on one inside is reached at the same one outside.
     """
 
     workspace: str
@@ -75,6 +75,7 @@ class Recipe:
     system: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     read: tuple[str, ...] = ()
+    etc: str | None = None
     write: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     forward: tuple[tuple[int, str, int], ...] = ()
@@ -96,6 +97,7 @@ def mounts(recipe: Recipe) -> tuple[Mount, ...]:
     found = [Mount("tmpfs", "/tmp"), Mount("tmpfs", "/run"), Mount("tmpfs", "/var"), Mount("tmpfs", "/var/tmp")]  # noqa: S108 - inside
     found += [Mount("proc", "/proc"), Mount("dev", "/dev"), Mount("tmpfs", "/dev/shm")]  # noqa: S108 - inside
     found += [Mount("link", path, target) for path, target in recipe.links]
+    found += [Mount("ro", "/etc", recipe.etc)] if recipe.etc is not None else []
     found += [Mount("ro", path) for path in (*recipe.system, *recipe.read)]
     found.append(Mount("tmpfs", recipe.home) if recipe.house is None else Mount("bind", recipe.home, recipe.house))
     found += [Mount("bind", path) for path in recipe.write]
