@@ -187,6 +187,22 @@ class Removal:
     bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """The packages of one lock file in a workspace. `place`: where they lie in it, empty: in the user's cache.
+
+    `rung`: how they came there (`kept`, `reflink`, `copy`), None: not yet. `seconds`: what that took. `commands`: rung
+    (`offline`, `online`) and text of what is to be run in the worktree, in this order, until one passes.
+    """
+
+    name: str
+    place: str
+    key: str
+    rung: str | None
+    seconds: float
+    commands: tuple[tuple[str, str], ...] = ()
+
+
 class Workspaces(Protocol):
     """Bays of one repository: allocate, describe, remove, undo, purge, sweep."""
 
@@ -200,6 +216,18 @@ class Workspaces(Protocol):
         ...
 
     def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None: ...
+    def dependencies(self, path: Path, env: Mapping[str, str]) -> list[Dependency]:
+        """Bring the packages that lock files name into the workspace as far as that needs no package manager.
+
+        Nothing if `[workspace] dependencies` is not set, and for adopted worktrees. `env` is the workspace's. Raises
+        StrettoError (`dependencies`).
+        """
+        ...
+
+    def installed(self, path: Path, dependency: Dependency, env: Mapping[str, str], *, keep: bool) -> None:
+        """The commands of a dependency have passed. `keep`: only code of the target was run, a copy may be kept."""
+        ...
+
     def changes(self, path: Path) -> tuple[str, ...]:
         """Paths in which the worktree at `path` differs from its HEAD, untracked ones included, ignored ones not."""
         ...
@@ -435,6 +463,7 @@ __all__ = [
     "Checks",
     "Clock",
     "Confinement",
+    "Dependency",
     "Git",
     "Identity",
     "Landed",

@@ -17,8 +17,9 @@ from typing import Any
 
 from stretto.core.plan import PlanTask
 
-KINDS = ("setup", "check", "serve", "database", "migrate", "seed", "agent", "sandbox", "env")
+KINDS = ("dependencies", "setup", "check", "serve", "database", "migrate", "seed", "agent", "sandbox", "env")
 _MEANS = {
+    "dependencies": "packages, in each new worktree and in the gate",
     "setup": "set-up, once in each new worktree",
     "check": "checks, after each turn and before each landing",
     "serve": "servers that checks start",
@@ -63,6 +64,7 @@ def commands(config: Mapping[str, Any], tasks: Iterable[PlanTask] = ()) -> tuple
 
 def _of_config(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     found = [("check", check["name"], check["run"]) for check in config.get("checks", ())]
+    found += _of_dependencies(config.get("dependencies"))
     found += [("setup", f"setup-{n}", command["run"]) for n, command in enumerate(config.get("setup", ()), 1)]
     found += [("serve", name, server["run"]) for name, server in config.get("serve", {}).items()]
     database = config.get("database") or {}
@@ -77,6 +79,15 @@ def _of_config(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if not agent.get("typed"):
             found += _of_agent(name, agent)
     return found
+
+
+def _of_dependencies(given: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
+    """What packages run while they are installed was chosen by whoever wrote the lock file."""
+    if not given:
+        return []
+    where = "" if given.get("folders") is None else f" in {', '.join(given['folders'])}"
+    text = f"install what lock files name{where}, with the scripts that run then"
+    return [("dependencies", "dependencies", text if given.get("online", True) else f"{text}, without the network")]
 
 
 def _of_database(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:

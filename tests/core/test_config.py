@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stretto import trust
 from stretto.config import Detected, agent_option, detect, load, parse, resolve, template
 from stretto.config.read import TABLES
 from stretto.core.errors import UsageError
@@ -151,6 +152,9 @@ def test_the_frozen_value_is_json_and_keeps_no_secret_value():
         ("[project]\nkeep_landed = 'yes'\ntarget = 'a..b'\n", [("project.keep_landed", 2), ("project.target", 3)]),
         ("[project]\nbranch_prefix = 'refs/heads'\n", [("project.branch_prefix", 2)]),
         ("[workspace]\nenv_file = '../x'\n", [("workspace.env_file", 2)]),
+        ("[workspace]\ndependencies = 'npm'\n", [("workspace.dependencies", 2)]),
+        ("[workspace]\ndependencies = ['../x']\n", [("workspace.dependencies", 2)]),
+        ("[workspace]\ndependencies = [1]\n", [("workspace.dependencies", 2)]),
         ("[workspace]\nenv = {STRETTO_TASK = 'x'}\n", [("workspace.env.STRETTO_TASK", 2)]),
         ("[workspace.env]\nA = '{port.api}'\n", [("workspace.env.A", 2)]),
         ("[workspace.env]\nA = '{database.url}'\n", [("workspace.env.A", 2)]),
@@ -306,33 +310,61 @@ def test_an_unknown_agent_is_refused_with_a_guess(toml, plan, agent):
 
 
 @pytest.mark.parametrize(
-    ("files", "checks", "setup"),
+    ("files", "checks", "dependencies"),
     [
-        ({"pyproject.toml": "[tool.pytest.ini_options]"}, {"pytest": "python -m pytest -q"}, ()),
-        ({"pyproject.toml": "pytest", "uv.lock": ""}, {"pytest": "uv run pytest -q"}, ("uv sync --frozen",)),
-        ({"setup.py": "", "tests/test_a.py": ""}, {"unittest": "python -m unittest discover"}, ()),
-        ({"requirements.txt": "django", "manage.py": ""}, {"django": "python manage.py test"}, ()),
+        ({"pyproject.toml": "[tool.pytest.ini_options]"}, {"pytest": "python -m pytest -q"}, False),
+        ({"pyproject.toml": "pytest", "uv.lock": ""}, {"pytest": "uv run pytest -q"}, True),
+        ({"setup.py": "", "tests/test_a.py": ""}, {"unittest": "python -m unittest discover"}, False),
+        ({"requirements.txt": "django", "manage.py": ""}, {"django": "python manage.py test"}, False),
+        ({"web/package-lock.json": ""}, {}, True),
+        ({"tests/fixtures/deep/package-lock.json": ""}, {}, False),
         (
             {"package.json": '{"scripts": {"test": "vitest", "lint": "eslint"}}', "pnpm-lock.yaml": ""},
             {"pnpm-test": "pnpm run test", "pnpm-lint": "pnpm run lint"},
-            ("pnpm install --frozen-lockfile",),
+            True,
         ),
-        ({"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\""}}'}, {}, ()),
-        ({"package.json": "not json"}, {}, ()),
-        ({"Cargo.toml": ""}, {"cargo": "cargo test"}, ()),
-        ({"go.mod": "", "Makefile": "build:\n\ntest: build\n\tgo test"}, {"make": "make test"}, ()),
-        ({"README.md": ""}, {}, ()),
+        ({"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\""}}'}, {}, False),
+        ({"package.json": "not json"}, {}, False),
+        ({"Cargo.toml": ""}, {"cargo": "cargo test"}, False),
+        ({"go.mod": "", "Makefile": "build:\n\ntest: build\n\tgo test"}, {"make": "make test"}, False),
+        ({"README.md": ""}, {}, False),
     ],
 )
-def test_what_is_found(files, checks, setup):
+def test_what_is_found(files, checks, dependencies):
     found = detect(files, files.get)
-    assert (found.checks, found.setup) == (checks, setup)
-    assert load(template(found)).checks == tuple(CheckSpec(name, run) for name, run in checks.items())
+    assert (found.checks, found.dependencies) == (checks, dependencies)
+    config = load(template(found))
+    assert config.checks == tuple(CheckSpec(name, run) for name, run in checks.items())
+    assert (config.dependencies is not None) == dependencies
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "asked"),
+    [
+        ("false", None, []),
+        ("true", {"folders": None, "online": True}, ["install what lock files name, with the scripts that run then"]),
+        (
+            '"offline"',
+            {"folders": None, "online": False},
+            ["install what lock files name, with the scripts that run then, without the network"],
+        ),
+        (
+            '[".", "web"]',
+            {"folders": [".", "web"], "online": True},
+            ["install what lock files name in ., web, with the scripts that run then"],
+        ),
+    ],
+)
+def test_whose_packages_are_installed_must_be_trusted(written, read, asked):
+    config = load(f"[workspace]\ndependencies = {written}\n")
+    assert config.dependencies == read
+    found = trust.commands(resolve(config, parse_plan("## a: T\n")[0]))
+    assert [command.text for command in found if command.kind == "dependencies"] == asked
 
 
 TEMPLATES = [
     Detected(),
-    Detected(("Python",), {"pytest": 'python -m pytest -q -k "a\\b"'}, ("uv sync --frozen",), (".env",), "main"),
+    Detected(("Python",), {"pytest": 'python -m pytest -q -k "a\\b"'}, ("make db",), (".env",), True, "main"),
 ]
 
 

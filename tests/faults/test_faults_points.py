@@ -49,8 +49,9 @@ def late(point: str) -> int:
     return max((place for place, word in enumerate(LATE, 1) if word in point), default=0)
 
 
-#: points with kill tests of their own, nearer to what they guard (layers, servers, databases)
-OWN = {name for name in POINTS if name.startswith(("daemon.workspace.layer.", "daemon.serve.", "daemon.database."))}
+#: points with kill tests of their own, nearer to what they guard (layers, servers, databases, packages)
+NEAR = ("daemon.workspace.layer.", "daemon.serve.", "daemon.database.", "daemon.golden.", "daemon.dependencies.")
+OWN = {name for name in POINTS if name.startswith(NEAR)}
 PASSED = [name for name in POINTS if name.startswith("daemon.") and name not in OWN]
 DAEMON = sorted(
     (f"{name}@{n}" for name in PASSED for n in (1, *LATER.get(name, ()))),

@@ -42,9 +42,11 @@ def logs_command(task: str, follow: bool, tail: int | None, check: str | None, r
     elif check is not None:
         _write_check(found, check, tail)
     elif found["folder"] is None:
-        if not follow:
+        set_up = _SetUp()
+        if not follow and not set_up.step(found):
             raise StrettoError(f"{found['task']} has no session yet", code="no_session", hint=f"stretto explain {task}")
-        _follow(_first_session(found["task"]), tail, raw)
+        if follow:
+            _follow(_first_session(found["task"], set_up), tail, raw)
     elif follow:
         _follow(found, tail, raw)
     else:
@@ -55,9 +57,10 @@ def logs_command(task: str, follow: bool, tail: int | None, check: str | None, r
 
 
 def _write_check(found: Json, name: str, tail: int | None) -> None:
-    runs = [run for run in found["checks"] if run["name"] == name]
+    known = [*found["setup"], *found["checks"]]
+    runs = [run for run in known if run["name"] == name]
     if not runs:
-        names = ", ".join(sorted({run["name"] for run in found["checks"]})) or "none has run"
+        names = ", ".join(sorted({run["name"] for run in known})) or "none has run"
         raise StrettoError(f"{found['task']} has no output of a check {name} (there are: {names})", code="no_check")
     try:
         data = Path(runs[-1]["output"]).read_bytes()
@@ -68,10 +71,11 @@ def _write_check(found: Json, name: str, tail: int | None) -> None:
         click.echo(f"left: {left['path']} ({left['bytes']} bytes)", err=True)
 
 
-def _first_session(task: str) -> Json:
-    """Wait for the session of a task that has not started."""
+def _first_session(task: str, set_up: _SetUp) -> Json:
+    """Wait for the session of a task that has not started; what its set-up says is shown meanwhile."""
     while True:
         found = read("logs", task=task)
+        set_up.step(found)
         if found["folder"] is not None:
             return found
         if read("task", task=task)["task"]["state"] in ("landed", "finished", "failed", "cancelled"):
@@ -95,6 +99,30 @@ def _follow(found: Json, tail: int | None, raw: bool) -> None:
             log.end()
             return
         time.sleep(LOOK)
+
+
+class _SetUp:
+    """Prints what the commands say that make a workspace ready, each from where it was left."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, int] = {}
+
+    def step(self, found: Json) -> bool:
+        """Print what has come since; whether there is a set-up at all."""
+        for command in found["setup"]:
+            output = command["output"]
+            if output not in self._read:
+                self._read[output] = 0
+                click.echo(f"── {command['name']}", err=True)
+            try:
+                with Path(output).open("rb") as file:
+                    file.seek(self._read[output])
+                    data = file.read()
+            except OSError:
+                continue  # it is made a moment later, or taken away with what is old
+            self._read[output] += len(data)
+            _print_text(data.decode("utf-8", "replace"))
+        return bool(found["setup"])
 
 
 class _Log:

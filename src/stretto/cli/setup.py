@@ -35,7 +35,7 @@ def init_command(only_print: bool, as_json: bool) -> None:
     path = found.root / FILE
     _write(path, text)
     if as_json:
-        emit({"path": str(path), "checks": detected.checks, "setup": list(detected.setup)})
+        emit({"path": str(path), "checks": detected.checks, "dependencies": detected.dependencies})
         return
     click.echo(f"wrote {path}")
     for name, command in detected.checks.items():

@@ -36,7 +36,7 @@ def new(name: str, base: str | None, branch: str | None, trust: bool, no_setup: 
     result = _asked("workspace_new", trust, as_json, name=name, base=base, branch=branch)
     if result["setup"] and not no_setup:
         _set_up(result)
-        result = {**result, **steer("workspace_ready", name=name)}
+        result = {**result, **steer("workspace_ready", name=name, env=dict(os.environ))}
     if as_json:
         emit(result)
         return

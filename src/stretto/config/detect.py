@@ -11,12 +11,16 @@ Read = Callable[[str], str | None]
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What `stretto init` writes into its first stretto.toml. `copy` lists ignored files that a workspace may want."""
+    """What `stretto init` writes into its first stretto.toml.
+
+    `copy` lists ignored files that a workspace may want; `dependencies`: there are lock files.
+    """
 
     languages: tuple[str, ...] = ()
     checks: dict[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
     copy: tuple[str, ...] = ()
+    dependencies: bool = False
     target: str | None = None
 
 
@@ -32,14 +36,17 @@ _BY_FILE = (
     (".rspec", "Ruby", "rspec", "bundle exec rspec"),
     ("phpunit.xml", "PHP", "phpunit", "vendor/bin/phpunit"),
 )
-#: lock file -> set-up command; the first that is there counts for its language
+#: lock file -> package manager; the first that is there counts
 _NODE_LOCKS = (
-    ("pnpm-lock.yaml", "pnpm", "pnpm install --frozen-lockfile"),
-    ("yarn.lock", "yarn", "yarn install --immutable"),
-    ("bun.lock", "bun", "bun install --frozen-lockfile"),
-    ("bun.lockb", "bun", "bun install --frozen-lockfile"),
-    ("package-lock.json", "npm", "npm ci"),
+    ("pnpm-lock.yaml", "pnpm"),
+    ("yarn.lock", "yarn"),
+    ("bun.lock", "bun"),
+    ("bun.lockb", "bun"),
+    ("package-lock.json", "npm"),
+    ("npm-shrinkwrap.json", "npm"),
 )
+_PYTHON_LOCKS = (("uv.lock", "uv run "), ("poetry.lock", "poetry run "))
+_OTHER_LOCKS = ("Cargo.lock", "go.sum", "Gemfile.lock")
 _PYTHON_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "pytest.ini", "tox.ini", "manage.py")
 _WANTED_COPIES = (".env", ".env.local", ".env.test", "config/master.key")
 
@@ -48,11 +55,10 @@ def detect(files: Collection[str], read: Read, ignored: Collection[str] = (), ta
     """Look at the paths of the tracked files (and of ignored ones in the root); `read` gives a tracked file's text."""
     languages: list[str] = []
     checks: dict[str, str] = {}
-    setup: list[str] = []
     if "Makefile" in files and _has_make_target(read("Makefile") or "", "test"):
         checks["make"] = "make test"
     for find in (_python, _node):
-        find(files, read, languages, checks, setup)
+        find(files, read, languages, checks)
     for name, language, check, command in _BY_FILE:
         if name in files:
             languages.append(language)
@@ -60,26 +66,20 @@ def detect(files: Collection[str], read: Read, ignored: Collection[str] = (), ta
     if "make" in checks:  # it is the project's own word for all of them
         checks = {"make": checks["make"]}
     copy = tuple(name for name in _WANTED_COPIES if name in ignored)
-    return Detected(tuple(dict.fromkeys(languages)), checks, tuple(setup), copy, target)
+    known = {*_OTHER_LOCKS, *(lock for lock, _ in (*_NODE_LOCKS, *_PYTHON_LOCKS))}
+    locked = any(name.rpartition("/")[2] in known and name.count("/") < 2 for name in files)
+    return Detected(tuple(dict.fromkeys(languages)), checks, (), copy, locked, target)
 
 
 def _has_make_target(text: str, name: str) -> bool:
     return any(line.startswith(f"{name}:") for line in text.splitlines())
 
 
-def _python(files: Collection[str], read: Read, languages: list[str], checks: dict[str, str], setup: list[str]) -> None:
+def _python(files: Collection[str], read: Read, languages: list[str], checks: dict[str, str]) -> None:
     if not any(name in files for name in _PYTHON_FILES):
         return
     languages.append("Python")
-    runner = "python -m "
-    for lock, prefix, command in (
-        ("uv.lock", "uv run ", "uv sync --frozen"),
-        ("poetry.lock", "poetry run ", "poetry install --no-interaction"),
-    ):
-        if lock in files:
-            runner = prefix
-            setup.append(command)
-            break
+    runner = next((prefix for lock, prefix in _PYTHON_LOCKS if lock in files), "python -m ")
     if _uses_pytest(files, read):
         checks["pytest"] = f"{runner}pytest -q"
     elif "manage.py" in files:
@@ -95,14 +95,12 @@ def _uses_pytest(files: Collection[str], read: Read) -> bool:
     return any("pytest" in (read(name) or "") for name in settings if name in files)
 
 
-def _node(files: Collection[str], read: Read, languages: list[str], checks: dict[str, str], setup: list[str]) -> None:
+def _node(files: Collection[str], read: Read, languages: list[str], checks: dict[str, str]) -> None:
     if "package.json" not in files:
         return
     languages.append("TypeScript" if "tsconfig.json" in files else "JavaScript")
     lock = next((lock for lock in _NODE_LOCKS if lock[0] in files), None)
     manager = lock[1] if lock else "npm"
-    if lock:
-        setup.append(lock[2])
     try:
         package = json.loads(read("package.json") or "{}")
     except ValueError:

@@ -38,6 +38,7 @@ class Config:
     branch_prefix: str = names.DEFAULT_PREFIX
     keep_landed: bool = False
     copy: tuple[str, ...] = ()
+    dependencies: dict[str, Any] | None = None
     setup: tuple[dict[str, Any], ...] = ()
     env: dict[str, Any] = field(default_factory=dict)
     env_file: str | None = None
@@ -65,6 +66,11 @@ class Config:
     agents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+def _is_inside(value: str) -> bool:
+    """Whether a path stays inside of the worktree."""
+    return bool(value.strip()) and not value.startswith(("/", "~")) and ".." not in value.split("/")
+
+
 def _ports(value: Any, place: str, notes: Notes) -> Any:
     """Names with their place in the block of 20 ports; a list numbers them from 1.
 
@@ -81,6 +87,16 @@ def _ports(value: Any, place: str, notes: Notes) -> Any:
     if len(set(read.values())) < len(read):
         notes.wrong(place, "two ports have the same number", f"give each another number from {low} to {high}")
     return {"scheme": scheme, **read}
+
+
+def _dependencies(value: Any, place: str, notes: Notes) -> Any:
+    """`true`, `"offline"`, or the folders that hold lock files; as `{"folders", "online"}`, None for `false`."""
+    if isinstance(value, bool) or value == "offline":
+        return {"folders": None, "online": value is True} if value else None
+    if not isinstance(value, list) or not all(isinstance(one, str) and _is_inside(one) for one in value):
+        form = 'write `dependencies = true`, `"offline"`, or folders of the repository: `[".", "web"]`'
+        return notes.wrong(place, f"{value!r} does not say whose packages are installed", form)
+    return {"folders": list(value), "online": True}
 
 
 def _type(value: Any, place: str, notes: Notes) -> Any:
@@ -118,7 +134,7 @@ _PRICE = v.table(
 )
 _BRANCH = v.matching(names.is_branch, "a name that git accepts for a branch", "main")
 _FILE = v.matching(
-    lambda value: bool(value.strip()) and not value.startswith(("/", "~")) and ".." not in value.split("/"),
+    _is_inside,
     "a path inside of the worktree",
     ".env.local",
 )
@@ -147,6 +163,7 @@ TABLES: dict[str, v.Reader] = {
     "workspace": v.table(
         {
             "copy": v.texts,
+            "dependencies": _dependencies,
             "setup": v.commands,
             "env": v.variables,
             "env_file": _FILE,

@@ -67,6 +67,7 @@ def resolve(
         "branch_prefix": config.branch_prefix,
         "keep_landed": config.keep_landed,
         "copy": list(config.copy),
+        "dependencies": dict(config.dependencies) if config.dependencies else None,
         "setup": [dict(command) for command in config.setup],
         "env_file": config.env_file,
         "ports": dict(config.ports),

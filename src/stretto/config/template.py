@@ -21,6 +21,7 @@ schema = 1
 
 [workspace]
 {copy}
+{dependencies}
 {setup}
 # browser = "port"                  # a browser profile for each workspace; "pipe": without a port
 # env_file = ".env.local"           # also write the environment to this file, which git must ignore
@@ -66,13 +67,19 @@ def template(found: Detected) -> str:
         languages=f"Found: {languages}.",
         target=f"target = {_text(found.target)}" if found.target else '# target = "main"',
         copy=_line("copy", list(found.copy), [".env"], "ignored files to copy into each worktree"),
-        setup=_line("setup", list(found.setup), ["npm ci"], "once in each new worktree"),
+        dependencies=_flag("dependencies", found.dependencies, "install what lock files name, in each new worktree"),
+        setup=_line("setup", list(found.setup), ["make setup"], "once in each new worktree"),
         checks="\n".join(checks) or '# test = "make test"',
     )
 
 
 def _line(key: str, found: list[str], example: list[str], means: str) -> str:
     value = f"{key} = [{', '.join(_text(one) for one in found or example)}]"
+    return f"{value if found else '# ' + value:<34}  # {means}"
+
+
+def _flag(key: str, found: bool, means: str) -> str:
+    value = f"{key} = true"
     return f"{value if found else '# ' + value:<34}  # {means}"
 
 

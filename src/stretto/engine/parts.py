@@ -28,7 +28,7 @@ class Repository:
 
 
 #: what the configuration says of bays: runs that say the same share them
-_BAY_KEYS = ("worktrees", "env", "env_file", "copy", "secret_names", "ports", "port_scheme", "database")
+_BAY_KEYS = ("worktrees", "env", "env_file", "copy", "secret_names", "ports", "port_scheme", "database", "dependencies")
 
 
 class Repositories:

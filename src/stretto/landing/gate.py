@@ -25,6 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stretto import files
+from stretto.checks import packages
 from stretto.checks.servers import Fleet
 from stretto.core.errors import StrettoError
 from stretto.core.model import CheckResult, CheckSpec
@@ -100,7 +101,11 @@ def run(
         space = workspaces.ensure(OWNER, "gate", commit, None, captured)
         if confine is not None:
             space = gate.confined(space, confine(space))
-        ready = gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))
+        ready = (
+            gate.bring(space)
+            or gate.set_up(space, setup_specs(config))
+            or gate.fill(space, due_specs(config, space.due))
+        )
         if ready is not None:
             return gate.abandon(ready, space.env)
         dirt = workspaces.changes(space.path)
@@ -139,7 +144,9 @@ def warm(
     space = workspaces.ensure(OWNER, "gate", commit, None, env)
     if confine is not None:
         space = gate.confined(space, confine(space))
-    return (gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))) is None
+    return (
+        gate.bring(space) or gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))
+    ) is None
 
 
 def _unrecorded(*_: object) -> None:
@@ -195,6 +202,25 @@ class _Gate:
     def _fleet(self, space: Workspace) -> Fleet:
         given = (self._checks, self.config, space.path, space.env, self._output, self._stop)
         return Fleet(*given, confined=self._confined)
+
+    def bring(self, space: Workspace) -> GateOutcome | None:
+        """Bring in the packages that lock files name. None: they are there. Else the entry's lock file is at fault."""
+        lost = packages.bring(
+            self._workspaces,
+            space.path,
+            space.env,
+            lambda spec: self._run(space, spec, self._output(spec.name)),
+            lambda brought: None,
+            keep=False,
+        )
+        if lost is None or lost.outcome is None:
+            return None
+        files.require_space(space.path, lost.outcome.output)
+        reason = f"the install of {lost.dependency.name} {_BEFORE}: {lost.outcome.reason}"
+        # that this machine cannot install (no network, no program) says nothing of the entry that did not touch it
+        moved = self._moved((space.ready or "").partition("@")[2])
+        broken = space.ready is not None and moved and lost.outcome.result is CheckResult.FAILED
+        return GateOutcome(CheckResult.FAILED if broken else CheckResult.ERROR, reason, lost.outcome.output)
 
     def set_up(self, space: Workspace, commands: Sequence[CheckSpec]) -> GateOutcome | None:
         """Run the set-up if it is due. None: it is complete."""

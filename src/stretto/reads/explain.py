@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -11,6 +12,15 @@ from stretto.reads.answering import answer_command, look_command
 from stretto.reads.picture import Place, now_of, place
 from stretto.reads.shapes import Json, age, approved, iso
 from stretto.store.sqlite import Reader
+
+#: how packages came, in words
+RUNGS = {
+    "kept": "were there already",
+    "reflink": "shared with a golden copy until written",
+    "copy": "copied from a golden copy",
+    "offline": "installed from the cache",
+    "online": "installed from the network",
+}
 
 
 def explain(db: Reader, args: dict[str, Any]) -> Json:
@@ -53,6 +63,8 @@ def evidence(db: Reader, p: Place, now: float, live: bool) -> list[Json]:
         add("worktree", t.workspace if there else f"{t.workspace} is gone", now)
     _session(p, live, add)
     _progress(p, add)
+    for at, text in packages(db, t.uid):
+        add("packages", text, at)
     for clash in clashing(db, t):
         add("migrations", clash)
     for item in f.open_items:
@@ -60,6 +72,14 @@ def evidence(db: Reader, p: Place, now: float, live: bool) -> list[Json]:
     if t.outcome is not None:
         add("outcome", t.outcome.value, t.ended_at)
     return found
+
+
+def packages(db: Reader, uid: str) -> list[tuple[float, str]]:
+    """How the packages came into the workspace, each as it was last: when, and by which rung of the ladder."""
+    rows = db.rows("SELECT at, data FROM events WHERE task = ? AND type = 'dependencies.ready' ORDER BY id", uid)
+    told = [(float(row["at"]), json.loads(row["data"])) for row in rows]
+    last = {data["name"]: (at, data) for at, data in told}
+    return [(at, f"{data['name']}: {RUNGS[data['rung']]} in {data['seconds']:.1f} s") for at, data in last.values()]
 
 
 def clashing(db: Reader, task: Task) -> list[str]:

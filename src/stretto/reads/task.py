@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ def logs(db: Reader, args: dict[str, Any]) -> Json:
             for s in sessions
         ],
         "checks": [{**check_json(c), "output": c.output, "files": files_of(c)} for c in checks],
+        "setup": set_up(db, t.uid),
     }
 
 
@@ -156,6 +158,12 @@ def files_of(c: Check) -> list[Json]:
     from stretto.checks import artifacts
 
     return artifacts.listed(Path(c.output)) if c.output else []
+
+
+def set_up(db: Reader, uid: str) -> list[Json]:
+    """The commands that made the workspace ready, packages included, in their order: name and file of their output."""
+    rows = db.rows("SELECT data FROM events WHERE task = ? AND type = 'setup.started' ORDER BY id", uid)
+    return [{key: value for key, value in json.loads(row["data"]).items() if key in ("name", "output")} for row in rows]
 
 
 def env(db: Reader, args: dict[str, Any]) -> Json:

@@ -30,8 +30,9 @@ from typing import Any
 from stretto import files
 from stretto.core.errors import Conflict, GitFailed, StrettoError
 from stretto.failpoints import failpoint
-from stretto.interfaces import Git, Removal, Workspace
+from stretto.interfaces import Dependency, Git, Removal, Workspace
 from stretto.workspace import deletion, environment, journal, registration, stack
+from stretto.workspace.dependencies import Copier, Ladder
 from stretto.workspace.describer import Describer
 from stretto.workspace.folder import Folder, locate
 from stretto.workspace.journal import GATE, TASK, Bay, Cabinet, Record
@@ -58,6 +59,7 @@ class Bays:
         settings: Settings | None = None,
         *,
         layers: Sequence[Layer] = (),
+        copier: Copier | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.folder = Folder(folder, git.root, git.common)
@@ -69,6 +71,8 @@ class Bays:
         self._records: Cabinet[Record] = Cabinet(self.folder.records, Record)
         self._describer = Describer(git, self.folder, self._settings)
         self._stack = Stack(layers)
+        choice = self._settings.dependencies
+        self._ladder = Ladder(git, self.folder.private, choice, copier) if choice is not None else None
         self._teardown = Teardown(git, self.folder, home, self._bays, self._records, self._stack, now)
         self._maker = Maker(
             git,
@@ -186,6 +190,28 @@ class Bays:
         if bay is not None and bay.home == self._home:
             with self._hold(bay.number):
                 self._bays.put(bay.name, replace(self._current(bay), ready=key))
+
+    def dependencies(self, path: Path, env: Mapping[str, str]) -> list[Dependency]:
+        """Bring in what lock files name as far as no package manager is needed (`dependencies/ladder.py`)."""
+        bay = self._at(path)
+        if self._ladder is None or bay is None or bay.home != self._home or bay.adopted is not None:
+            return []
+        with self._hold(bay.number):
+            bay = self._current(bay)
+            found, known = self._ladder.climb(path, bay, env)
+            if known != bay.deps:
+                self._bays.put(bay.name, replace(bay, deps=known))
+        return found
+
+    def installed(self, path: Path, dependency: Dependency, env: Mapping[str, str], *, keep: bool) -> None:
+        """The commands of a dependency have passed; `keep`: nobody but the target's own code had a part in it."""
+        bay = self._at(path)
+        if self._ladder is None or bay is None or bay.home != self._home:
+            return
+        with self._hold(bay.number):
+            bay = self._current(bay)
+            known = self._ladder.installed(path, bay, env, dependency, keep=keep)
+            self._bays.put(bay.name, replace(bay, deps=known))
 
     def filled(self, path: Path, commit: str) -> None:
         """The commands that were `due` in this workspace, which shows `commit`, have passed."""

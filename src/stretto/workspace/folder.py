@@ -50,6 +50,11 @@ class Folder:
         self.common = common
 
     @property
+    def private(self) -> Path:
+        """Where stretto keeps what is not a bay."""
+        return self.path / ".stretto"
+
+    @property
     def bays(self) -> Path:
         """Where the markers of the bays are."""
         return self.path / ".stretto" / "bays"

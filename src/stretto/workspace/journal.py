@@ -30,7 +30,7 @@ class Bay:
     """Marker of a bay. `branch_made`: the branch did not exist before. `admin`: name of its registration in git.
 
     `layers`: what it holds besides the worktree, `{name: {"state", "data"}}`. `adopted`: the path of a worktree that
-    somebody else made; stretto never moves or deletes it.
+    somebody else made; stretto never moves or deletes it. `deps`: the packages that are there (`dependencies/`).
     """
 
     number: int
@@ -47,6 +47,7 @@ class Bay:
     ready: str | None = None
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     adopted: str | None = None
+    deps: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stretto.workspace.dependencies import Choice
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -13,13 +15,14 @@ class Settings:
 
     `env`: values with `{task}` and the like still in them. `env_file`: path in the worktree of the file that repeats
     the environment. `copy`: patterns of ignored files that are copied from the main checkout. `secret`: names whose
-    values never reach a file.
+    values never reach a file. `dependencies`: whose packages are brought in, None: nobody's.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
     env_file: str | None = None
     copy: tuple[str, ...] = ()
     secret: frozenset[str] = frozenset()
+    dependencies: Choice | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:
@@ -29,4 +32,5 @@ class Settings:
             env_file=config.get("env_file") or None,
             copy=tuple(config.get("copy") or ()),
             secret=frozenset(config.get("secret_names") or ()),
+            dependencies=Choice.of(config),
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from stretto import files
+from stretto.checks import packages
 from stretto.core import names
 from stretto.core.actions import Prepare
 from stretto.core.errors import StrettoError
@@ -79,15 +82,22 @@ def start_commit(repository: Repository, run: Run, task: Task) -> str:
 def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
     """Run the trusted set-up commands, then those that fill the database; StrettoError for the first that fails."""
     due = due_specs(f.run.config, workspace.due)
-    for spec in [*setup_specs(f.run.config), *due]:
+    env = environment.for_task(parts, f, workspace.env, purpose="task", tree=None)
+
+    def run(spec: CheckSpec) -> CheckOutcome:
         at = replace(f, task=replace(f.task, branch=workspace.branch))
         output = environment.output_path(parts, f.task.uid, spec.name)
-        env = environment.for_task(parts, f, workspace.env, purpose="task", tree=None)
         # until its agent has run, what a set-up starts is the target's own; afterwards it is the agent's as well
         confined = sandboxing.of_command(parts, at, workspace.path, env) if f.session else Confinement((), env)
-        outcome = parts.checks.run(
+        with parts.store.write() as tx:
+            tx.event("setup.started", task=f.task.uid, name=spec.name, output=str(output))
+        return parts.checks.run(
             spec, workspace.path, confined.env, output, lambda: environment.unwanted(parts, f.task), confined.words
         )
+
+    _bring(parts, f, workspace, env, run)
+    for spec in [*setup_specs(f.run.config), *due]:
+        outcome = run(spec)
         if outcome.result is not CheckResult.PASSED:
             files.require_space(Path(workspace.path), parts.home.path)
         _record(parts, f, spec, outcome)
@@ -97,10 +107,35 @@ def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
                 f"{sort} command {spec.run!r} {outcome.result.value}: {outcome.reason}",
                 code="setup_failed",
                 object=f.task.uid,
-                hint=f"its output: {output}",
+                hint=f"its output: {outcome.output}",
             )
     if due:
         parts.repositories.of(f.run).workspaces.filled(workspace.path, workspace.env["STRETTO_BASE"])
+
+
+def _bring(parts: Parts, f: Facts, workspace: Workspace, env: Mapping[str, str], run: packages.Run) -> None:
+    """Bring in the packages that lock files name; StrettoError for those that cannot be had."""
+    workspaces = parts.repositories.of(f.run).workspaces
+
+    def told(one: packages.Brought) -> None:
+        with parts.store.write() as tx:
+            tx.event("dependencies.ready" if one.passed else "dependencies.failed", task=f.task.uid, **_told(one))
+
+    # an agent may have had a part in what is there: only the untouched target's packages serve others
+    lost = packages.bring(workspaces, workspace.path, env, run, told, keep=workspace.fresh and f.session is None)
+    if lost is not None and lost.outcome is not None:
+        files.require_space(Path(workspace.path), parts.home.path)
+        raise StrettoError(
+            f"the packages of {lost.dependency.name} cannot be had: {lost.outcome.reason}",
+            code="setup_failed",
+            object=f.task.uid,
+            hint=f"its output: {lost.outcome.output}",
+        )
+
+
+def _told(one: packages.Brought) -> dict[str, Any]:
+    output = None if one.outcome is None else str(one.outcome.output)
+    return {"name": one.dependency.name, "rung": one.rung, "seconds": round(one.seconds, 3), "output": output}
 
 
 def _record(parts: Parts, f: Facts, spec: CheckSpec, outcome: CheckOutcome) -> None:

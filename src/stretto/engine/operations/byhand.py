@@ -17,7 +17,7 @@ from stretto import trust
 from stretto.core import names
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import BY_HAND, Space, Task
-from stretto.core.workspace_commands import due_specs, setup_specs
+from stretto.core.workspace_commands import TIMEOUT, due_specs, setup_specs
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, serving, trusting
 from stretto.engine.operations.settings import resolve
@@ -28,7 +28,7 @@ from stretto.reads.find import find_space
 from stretto.store.sqlite import Writer
 
 #: what may run or apply when a workspace is made
-_KINDS = ("setup", "env", "database", "migrate", "seed", "serve")
+_KINDS = ("dependencies", "setup", "env", "database", "migrate", "seed", "serve")
 
 
 def new(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -51,12 +51,13 @@ def new(engine: Engine, args: common.Args) -> dict[str, Any]:
     env = captured(space.config, args)
     try:
         made = _workspaces(engine, space).ensure(space.owner, "task", space.base, space.branch, env)
+        to_run = [] if made.ready is not None else _to_run(engine, space, made)
     except StrettoError:
         if space.path is None:  # nothing was ever made: nothing is left of the try
             with engine.store.write() as tx:
                 tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ? AND path IS NULL", space.repo, name)
         raise
-    return _told(_written(engine, space, made, env), made)
+    return _told(_written(engine, space, made, env, ready=not to_run), made, to_run)
 
 
 def _refuse_other_base(git: Repository, space: Space, args: common.Args) -> None:
@@ -89,7 +90,7 @@ def adopt(engine: Engine, args: common.Args) -> dict[str, Any]:
     made = _workspaces(engine, space).adopt(space.owner, path, env)
     with engine.store.write() as tx:
         tx.insert(space, ignore=True)
-    return _told(_written(engine, space, made, env, ready=True), made)
+    return _told(_written(engine, space, made, env, ready=True), made, [])
 
 
 def ready(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -97,6 +98,10 @@ def ready(engine: Engine, args: common.Args) -> dict[str, Any]:
     space = _space(engine, args)
     if space.path is not None:
         workspaces = _workspaces(engine, space)
+        env = {**captured(space.config, args), **space.env}
+        for dependency in workspaces.dependencies(Path(space.path), env):
+            if dependency.commands:
+                workspaces.installed(Path(space.path), dependency, env, keep=True)
         workspaces.set_ready(Path(space.path), "by hand")
         workspaces.filled(Path(space.path), space.base)
     with engine.store.write() as tx:
@@ -218,10 +223,7 @@ def _workspaces(engine: Engine, space: Space) -> Workspaces:
     return engine.parts.repositories.workspaces(space.root, space.config)
 
 
-def _written(
-    engine: Engine, space: Space, made: Workspace, env: Mapping[str, str], *, ready: bool | None = None
-) -> Space:
-    done = (not _to_run(space, made) or made.ready is not None) if ready is None else ready
+def _written(engine: Engine, space: Space, made: Workspace, env: Mapping[str, str], *, ready: bool) -> Space:
     own = {name: value for name, value in made.env.items() if env.get(name) != value}
     with engine.store.write() as tx:
         tx.update(
@@ -231,19 +233,24 @@ def _written(
             branch=made.branch,
             held=made.held,
             env=own,
-            ready=done,
+            ready=ready,
         )
         tx.event("workspace.made", repo=space.repo, name=space.name, path=str(made.path), adopted=space.adopted)
         return tx.one(Space, "repo = ? AND name = ?", space.repo, space.name) or space
 
 
-def _to_run(space: Space, made: Workspace) -> list[dict[str, Any]]:
-    """The trusted commands that make a workspace ready: set-up, then what fills its database."""
+def _to_run(engine: Engine, space: Space, made: Workspace) -> list[dict[str, Any]]:
+    """The trusted commands that make a workspace ready: its packages, set-up, then what fills its database."""
+    installs = [
+        {"run": " || ".join(f"{{ {text}; }}" for _, text in one.commands), "timeout": TIMEOUT}
+        for one in _workspaces(engine, space).dependencies(made.path, made.env)
+        if one.commands
+    ]
     found = [*setup_specs(space.config), *due_specs(space.config, made.due)]
-    return [{"run": spec.run, "timeout": spec.timeout} for spec in found]
+    return [*installs, *({"run": spec.run, "timeout": spec.timeout} for spec in found)]
 
 
-def _told(space: Space, made: Workspace) -> dict[str, Any]:
+def _told(space: Space, made: Workspace, to_run: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "workspace": space.name,
         "path": space.path,
@@ -251,5 +258,5 @@ def _told(space: Space, made: Workspace) -> dict[str, Any]:
         "env": space.env,
         "fresh": made.fresh and not space.adopted,
         "ready": space.ready,
-        "setup": [] if space.ready or space.adopted else _to_run(space, made),
+        "setup": to_run,
     }

@@ -1,0 +1,102 @@
+"""Packages reach tasks and the gate, how they came is told, and what cannot be had is put before the person."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.spine import Spine, plan, running, task, turns, write
+from tests.support.npm import FakeNpm, lock, project
+
+CONFIG = "[workspace]\ndependencies = true\n"
+NEEDS = '["test -e node_modules/left/index.js"]'
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNpm:
+    npm = FakeNpm(tmp_path / "npm")
+    monkeypatch.setenv("PATH", npm.env["PATH"])
+    return npm
+
+
+@pytest.fixture
+def spine(home, make_repo, tmp_path: Path, npm: FakeNpm) -> Iterator[Spine]:
+    repo = make_repo("repo", {**project("left"), "stretto.toml": CONFIG})
+    with running(repo, tmp_path) as spine:
+        yield spine
+        spine.cancel_open()
+
+
+def test_tasks_and_the_gate_have_their_packages(spine: Spine, npm: FakeNpm):
+    script = {id: turns([write(f"{id}.txt", id)]) for id in ("one", "two")}
+    spine.run(plan(task("one"), task("two", needs="one"), checks=NEEDS), script)
+    assert spine.wait_over(60) == {"one": "landed", "two": "landed"}
+    ready = spine.events("dependencies.ready")
+    assert [(event.data["name"], event.data["rung"]) for event in ready] == [("npm", "online"), ("npm", "copy")]
+    said = {one["signal"]: one["value"] for one in spine.call_read("explain", task="two")["evidence"]}
+    assert said["packages"].startswith("npm: copied from a golden copy in ")
+    logs = spine.call_read("logs", task="one")["setup"]
+    assert [one["name"] for one in logs] == ["npm-offline", "npm-online"]
+    assert Path(logs[0]["output"]).read_text() == "not in the cache\n"
+    installs = [call for call in npm.calls() if "--offline" not in call]
+    assert len(installs) <= 2, "the first task; and the gate, if it was ready before there was a golden copy"
+
+
+def test_what_cannot_be_installed_is_put_before_the_person(spine: Spine, npm: FakeNpm):
+    (npm.folder / "broken").touch()
+    spine.run(plan(task("one"), checks="[]"), {"one": turns([write("one.txt", "1")])}, approve="human")
+    item = spine.wait_item("setup")
+    assert item.text.startswith("the packages of npm cannot be had: exit 1")
+    (event,) = spine.events("dependencies.failed")
+    assert Path(event.data["output"]).read_text() == "no such package\n"
+    (npm.folder / "broken").unlink()
+    spine.call("answer", item=item.id, answer="retry")
+    spine.wait_item("review")
+    assert [event.data["rung"] for event in spine.events("dependencies.ready")] == ["online"]
+
+
+def test_an_entry_whose_lock_file_cannot_be_installed_is_sent_back(spine: Spine, npm: FakeNpm):
+    script = {"one": turns([write("package-lock.json", lock("left", "gone"))])}
+    spine.run(plan(task("one"), checks='["true"]'), script, approve="human")
+    item = spine.wait_item("review")
+    program = npm.folder / "npm"
+    program.write_text(program.read_text().replace("rm -rf", "grep -q gone package-lock.json && exit 1; rm -rf"))
+    spine.call("answer", item=item.id, answer="approve")
+    spine.wait(lambda: spine.events("queue.ejected"), 60)
+    (event,) = spine.events("queue.ejected")
+    assert event.data["cause"].startswith("gate")
+    assert "npm" in event.data["reason"]
+
+
+def test_a_workspace_by_hand_is_told_what_to_run(spine: Spine, npm: FakeNpm):
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    first = spine.call("workspace_new", name="one", trust=True, env=env)
+    (command,) = first["setup"]
+    assert command["run"].startswith("{ npm ci --no-audit --no-fund --offline; } || { npm ci ")
+    assert not first["ready"]
+    modules = Path(first["path"]) / "node_modules" / "left"
+    modules.mkdir(parents=True)
+    (modules / "index.js").touch()
+    spine.call("workspace_ready", name="one", env=env)
+    second = spine.call("workspace_new", name="two", trust=True, env=env)
+    assert (second["setup"], second["ready"]) == ([], True)
+    assert (Path(second["path"]) / "node_modules" / "left" / "index.js").exists()
+    assert npm.calls() == []
+    for name in ("one", "two"):
+        spine.call("workspace_remove", name=name)
+
+
+def test_what_a_set_up_says_can_be_read_while_it_runs(spine: Spine, tmp_path: Path):
+    go = tmp_path / "go"
+    waits = f"echo begun; while [ ! -e {go} ]; do sleep 0.05; done"
+    spine.repo.commit("set up", {"stretto.toml": f"[workspace]\nsetup = ['{waits}']\n"})
+    spine.run(plan(task("one"), checks="[]"), {"one": turns([write("one.txt", "1")])}, approve="human")
+    (said,) = spine.wait(lambda: spine.call_read("logs", task="one")["setup"])
+    assert said["name"] == "setup-1"
+    spine.wait(lambda: Path(said["output"]).exists() and Path(said["output"]).read_text() == "begun\n")
+    assert spine.call_read("logs", task="one")["folder"] is None
+    go.touch()
+    spine.wait_item("review")
