@@ -4,7 +4,8 @@ usage: test_agents.py [PYTEST ARGUMENTS]
 
 A network namespace of its own proves that no agent needs, or reaches, anything but the model server. Root makes one;
 any other user needs a user namespace for it, which some machines forbid: then the suite runs all the same, and says so.
-A program that is not installed fails the run: this command promises the real ones.
+A program that is not installed fails the run: this command promises the real ones. STRETTO_AGENTS names others than
+claude, codex and pi.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> None:
     why = cut_off()
     print("network: loopback only" if why is None else f"network: as it is ({why})", flush=True)
     os.environ["STRETTO_CI"] = "1"  # a skip is a failure
+    os.environ.setdefault("STRETTO_AGENTS", "claude codex pi")
     workers = str(min(4, max(2, os.cpu_count() or 1)))
     argv = ["-m", "pytest", "-q", "-m", "agents", "-n", workers, "--dist", "worksteal", "tests/e2e/test_agents_real.py"]
     os.chdir(ROOT)

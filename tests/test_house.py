@@ -19,6 +19,7 @@ PACKAGE = SOURCES / "stretto"
 SPAWNERS = (
     "process.py",
     "shim/host_system.py",
+    "agents/opencode_bridge.py",  # an agent's process itself: what it starts ends with its session
     "workspace/sandbox/launch_sandbox.py",
     "workspace/sandbox/launch_network.py",
     "testing/",

@@ -19,6 +19,7 @@ NODE = ROOT / "requirements" / "node.txt"
 CLAUDE = ROOT / "tests" / "claude"
 CODEX = ROOT / "tests" / "codex"
 PI = ROOT / "tests" / "pi"
+OPENCODE = ROOT / "tests" / "opencode"
 ENTRY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>[^\s;]+)(?P<marker> ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
@@ -106,7 +107,7 @@ def test_what_builds_the_project_is_locked() -> None:
         RUN,
         DEV,
         NODE,
-        *(folder / name for folder in (CLAUDE, CODEX, PI) for name in ("package-lock.json", "package.json")),
+        *(folder / name for folder in (CLAUDE, CODEX, PI, OPENCODE) for name in ("package-lock.json", "package.json")),
     ],
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
@@ -127,16 +128,21 @@ def test_the_claude_program_is_pinned_by_hash() -> None:
     assert {entry["version"] for entry in installed.values()} == {version}
 
 
-def test_the_codex_program_is_pinned_by_hash_and_is_the_tested_one() -> None:
+@pytest.mark.parametrize(
+    ("folder", "type", "package"),
+    [(CODEX, "codex", "@openai/codex"), (OPENCODE, "opencode", "opencode-ai")],
+    ids=["codex", "opencode"],
+)
+def test_a_program_is_pinned_by_hash_and_is_the_tested_one(folder: Path, type: str, package: str) -> None:
     from stretto import agents
 
-    wanted = json.loads((CODEX / "package.json").read_text(encoding="utf-8"))["dependencies"]
-    packages = json.loads((CODEX / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert packages[""]["dependencies"] == wanted
     installed = {path: entry for path, entry in packages.items() if path}
     assert all(entry["integrity"].startswith("sha512-") for entry in installed.values())
-    version = wanted["@openai/codex"]
-    assert version in agents.declared("codex").tested
+    version = wanted[package]
+    assert version in agents.declared(type).tested
     assert all(entry["version"].startswith(version) for entry in installed.values())
 
 

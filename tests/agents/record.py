@@ -1,31 +1,31 @@
-"""Record the golden lines of the real claude program: `PYTHONPATH=src:. python -m tests.agents.record` (`make agents`).
+"""Record the golden lines of the real programs: `PYTHONPATH=src:. python -m tests.agents.record [NAME…]`.
 
-Each file holds what the program wrote in one scripted conversation, and the signals that the adapter made of it. Look
-at the difference before you commit it: it is what changed between two versions of the program, or in the adapter.
+Each file holds what a program wrote in one scripted conversation, and the signals that the adapter made of it. Look at
+the difference before you commit it: it is what changed between two versions of the program, or in the adapter.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stretto.agents.claude import ClaudeAgent
+from stretto import agents
 from stretto.core.model import AgentSpec
 from stretto.interfaces import SessionContext
 from stretto.testing.modelserver import ModelServer
-from tests.support import claude
+from tests.e2e.real_agents import KINDS, Kind
 from tests.support.repository import Repository
 from tests.support.stream import Stream, clean_environment
 from tests.support.waiting import wait_for
 
 GOLDEN = Path(__file__).parent / "golden"
-#: long lists that say nothing to the adapter
-_LISTS = ("commands", "models", "tools", "slash_commands", "skills", "agents", "plugins", "capabilities")
+Conversation = Callable[[Stream], None]
 
 
 def answered(stream: Stream, answer: dict[str, Any]) -> None:
@@ -34,37 +34,64 @@ def answered(stream: Stream, answer: dict[str, Any]) -> None:
     stream.send(data)
 
 
-def edit(stream: Stream) -> None:
-    stream.say('Do it. [[write path=a.py text="x = 1\\n"]] [[commit=Add a]] [[say=All done.]]')
-    answered(stream, {"key": "allow"})
-    answered(stream, {"text": "no commits please"})
-    stream.next("turn_ended")
-    stream.turn("More. [[say=Nothing to do.]]")
+def edit(*answers: dict[str, Any], steps: str) -> Conversation:
+    def play(stream: Stream) -> None:
+        stream.say(f"Do it. {steps} [[say=All done.]]")
+        for answer in answers:
+            answered(stream, answer)
+        stream.next("turn_ended")
+        stream.turn("More. [[say=Nothing to do.]]")
+
+    return play
 
 
-def questions(stream: Stream) -> None:
-    stream.say('x [[ask q="Which colour?" options="Blue|Red"]] [[say=fine]]')
-    answered(stream, {"key": "2"})
-    stream.next("turn_ended")
-    stream.say('x [[ask q="Colour?"]] [[ask q="Sizes?" options="S|M" multi]] [[say=fine]]')
-    answered(stream, {"text": "warm\n1,2"})
-    stream.next("turn_ended")
+def questions(said: str = "warm\n1,2", second: str = '[[ask q="Sizes?" options="S|M" multi]]') -> Conversation:
+    def play(stream: Stream) -> None:
+        stream.say('x [[ask q="Which colour?" options="Blue|Red"]] [[say=saw {{result}}]]')
+        answered(stream, {"key": "2"})
+        stream.next("turn_ended")
+        stream.say(f'x [[ask q="Colour?"]] {second} [[say=fine]]')
+        answered(stream, {"text": said})
+        stream.next("turn_ended")
+
+    return play
 
 
-def interrupt(stream: Stream) -> None:
+def interrupt(*, asks: bool = False) -> Conversation:
+    """`asks`: every command is asked for."""
+
+    def play(stream: Stream) -> None:
+        stream.say("x [[sh=touch y]]")
+        stream.next("asked")
+        stream.interrupt(2)
+        stream.next("turn_ended")
+        stream.say("x [[sh=echo begun]] [[slow=60]]")
+        if asks:
+            answered(stream, {"key": "allow"})
+        wait_for(lambda: any(b"begun" in line and b"echo" not in line for line in stream.lines))
+        stream.interrupt(4)
+        stream.next("turn_ended")
+
+    return play
+
+
+def interrupt_at_once(stream: Stream) -> None:
     stream.say("x [[sh=touch y]]")
     stream.next("asked")
     stream.interrupt(2)
     stream.next("turn_ended")
-    stream.say("x [[sh=echo begun]] [[slow=60]]")
-    wait_for(lambda: any(b'"content":"begun"' in line for line in stream.lines))
+    stream.say("x [[say=begun]] [[slow=60]]")
+    wait_for(lambda: stream.state.get("turn") or stream.state.get("running"))
     stream.interrupt(4)
     stream.next("turn_ended")
 
 
-def trouble(stream: Stream) -> None:
-    for fault in ("err=529x1", "err=401x9", "overflow=9", "cut=1", "garbage=1"):
-        stream.turn(f"x [[{fault}]] [[say=fine]]")
+def trouble(*faults: str) -> Conversation:
+    def play(stream: Stream) -> None:
+        for fault in faults:
+            stream.turn(f"x [[{fault}]] [[say=fine]]")
+
+    return play
 
 
 def sub_agent(stream: Stream) -> None:
@@ -73,40 +100,43 @@ def sub_agent(stream: Stream) -> None:
     stream.next("turn_ended")
 
 
-CONVERSATIONS: dict[str, Callable[[Stream], None]] = {
-    "edit": edit,
-    "questions": questions,
-    "interrupt": interrupt,
-    "trouble": trouble,
-    "sub_agent": sub_agent,
-}
+def asking_sub_agent(stream: Stream) -> None:
+    """What a sub-agent may not do unasked is asked for as well."""
+    inner = "do \\u005b\\u005bsh=touch child\\u005d\\u005d"
+    arguments = f'{{"description":"sub","prompt":"{inner}","subagent_type":"general"}}'
+    stream.say(f"x [[tool task {arguments}]] [[say=main]]")
+    answered(stream, {"key": "allow"})
+    stream.next("turn_ended")
 
 
-def record(name: str, play: Callable[[Stream], None], server: ModelServer, folder: Path) -> None:
-    repo = Repository.create(folder / "repo", {"README.md": "# sample\n"})
-    env = clean_environment(folder / "home", server.url)
-    spec = AgentSpec("claude", "claude", command=(str(claude.program()),))
-    context = SessionContext(name, "r/t", repo.path, folder, env, None, False, "claude-sonnet-4-5", "ask")
-    agent = ClaudeAgent()
-    with Stream(agent, agent.launch(spec, context), repo.path) as stream:
-        play(stream)
-        stream.close()
-    lines = [scrubbed(line, folder) for line in stream.lines]
-    (GOLDEN / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    state: dict[str, Any] = {}
-    signals = [[s.type, s.data] for line in lines for s in agent.parse(line.encode(), state)]
-    text = "[\n" + ",\n".join(json.dumps(signal, default=asdict) for signal in signals) + "\n]\n"
-    (GOLDEN / f"{name}.signals.json").write_text(text, encoding="utf-8")
+def refused_prompt(stream: Stream) -> None:
+    trouble("err=500x1", "err=401x9", "overflow=9", "cut=1")(stream)
+    stream.send('{"type":"prompt","message":7}')
+    stream.next("turn_ended")
+    stream.turn("x [[say=still there]]")
 
 
-def scrubbed(line: bytes, folder: Path) -> str:
-    text = line.decode()
-    for path, other in ((str(folder), "/home/person"), (str(folder).replace("/", "-"), "-home-person")):
-        text = text.replace(path, other)
-    text = re.sub(r"-tmp-record-[\w-]+-repo", "-home-person-repo", text)
-    text = re.sub(r"/tmp/(cc-socks|claude-\d+)/(\d+)?", r"/tmp/\1/", text)
-    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:18081", text)
-    message = json.loads(text)
+@dataclass(frozen=True)
+class Recording:
+    """What is played with a program, and how its lines are made the same on every machine."""
+
+    conversations: dict[str, Conversation]
+    scrubbed: Callable[[str], str] = lambda line: line
+    #: where the scratch folder may be: codex keeps no helpers below the folder for temporary files
+    below: Path | None = None
+
+
+_TROUBLE = ("err=529x1", "err=401x9", "overflow=9", "cut=1", "garbage=1")
+_ALLOW, _DENY = {"key": "allow"}, {"key": "deny"}
+_WRITE = '[[write path=a.py text="x = 1\\n"]]'
+#: long lists that say nothing to the adapter
+_LISTS = ("commands", "models", "tools", "slash_commands", "skills", "agents", "plugins", "capabilities")
+
+
+def _claude(line: str) -> str:
+    line = re.sub(r"-tmp-record-[\w-]+-repo", "-home-person-repo", line)
+    line = re.sub(r"/tmp/(cc-socks|claude-\d+)/(\d+)?", r"/tmp/\1/", line)
+    message = json.loads(line)
     for place in (message, message.get("response", {}).get("response", {}) or {}):
         if message["type"] in ("system", "control_response") and isinstance(place, dict):
             place.update({key: [] for key in _LISTS if key in place})
@@ -114,13 +144,104 @@ def scrubbed(line: bytes, folder: Path) -> str:
     return json.dumps(message, separators=(",", ":"))
 
 
-def main() -> None:
-    GOLDEN.mkdir(exist_ok=True)
+def _codex(line: str) -> str:
+    line = re.sub(r'"(serverName|platformOs|installationId)":"[^"]*"', r'"\1":"x"', line)
+    return re.sub(r"\(Debian [^)]*\)", "(x)", line)
+
+
+def _pi(line: str) -> str:
+    message = json.loads(line)
+    said = message.get("message")
+    if isinstance(said, dict) and said.get("role") == "system":
+        message["message"] = {"role": "system", "content": ""}
+    if message["type"] == "agent_end":
+        message["messages"] = []
+    if message["type"] == "turn_end":
+        message["message"], message["toolResults"] = {"role": "assistant"}, []
+    return json.dumps(message, separators=(",", ":"))
+
+
+RECORDINGS: dict[str, Recording] = {
+    "claude": Recording(
+        {
+            "edit": edit(_ALLOW, {"text": "no commits please"}, steps=f"{_WRITE} [[commit=Add a]]"),
+            "questions": questions(),
+            "interrupt": interrupt(),
+            "trouble": trouble(*_TROUBLE),
+            "sub_agent": sub_agent,
+        },
+        _claude,
+    ),
+    "codex": Recording(
+        {
+            "edit": edit(_ALLOW, _DENY, {"key": "always"}, steps=f"{_WRITE} [[sh=touch b]] [[commit=Add a]]"),
+            "questions": questions("warm\n2", '[[ask q="Size?" options="S|M"]]'),
+            "interrupt": interrupt_at_once,
+            "trouble": trouble(*_TROUBLE),
+        },
+        _codex,
+        Path.home(),
+    ),
+    "pi": Recording(
+        {
+            "edit": edit(_ALLOW, {"text": "no commits please"}, steps=f"{_WRITE} [[commit=Add a]]"),
+            "questions": questions(),
+            "interrupt": interrupt(asks=True),
+            "trouble": refused_prompt,
+        },
+        _pi,
+    ),
+    "opencode": Recording(
+        {
+            "edit": edit(
+                _ALLOW, {"text": "no b please"}, {"key": "always"}, steps=f"{_WRITE} [[sh=touch b]] [[sh=ls]]"
+            ),
+            "questions": questions(),
+            "interrupt": interrupt_at_once,
+            "trouble": trouble("err=529x1", "err=401x9", "overflow=9", "cut=1"),
+            "sub_agent": asking_sub_agent,
+        },
+    ),
+}
+
+
+def record(kind: Kind, what: Recording, name: str, server: ModelServer, folder: Path) -> None:
+    repo = Repository.create(folder / "repo", {"README.md": "# sample\n"})
+    home = folder / "home"
+    env = {**clean_environment(home, server.url), **kind.environment(home, server.url)}
+    spec = AgentSpec(kind.name, kind.name, command=(str(kind.program()),), args=tuple(kind.arguments(server.url)))
+    context = SessionContext(name, "r/t", repo.path, folder, env, None, False, kind.model, kind.asking)
+    agent = agents.find(kind.name)
+    launch = agent.launch(spec, context)
+    with Stream(agent, launch, repo.path) as stream:
+        what.conversations[name](stream)
+        stream.close()
+    lines = [what.scrubbed(scrubbed(line, folder)) for line in stream.lines]
+    into = GOLDEN / kind.name
+    into.mkdir(parents=True, exist_ok=True)
+    (into / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    state: dict[str, Any] = dict(launch.state)
+    signals = [[s.type, s.data] for line in lines for s in agent.parse(line.encode(), state)]
+    text = "[\n" + ",\n".join(json.dumps(signal, default=asdict) for signal in signals) + "\n]\n"
+    (into / f"{name}.signals.json").write_text(text, encoding="utf-8")
+
+
+def scrubbed(line: bytes, folder: Path) -> str:
+    """No path, no port of this machine."""
+    text = line.decode()
+    for path, other in ((str(folder), "/home/person"), (str(folder).replace("/", "-"), "-home-person")):
+        text = text.replace(path, other)
+    return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:18081", text)
+
+
+def main(names: list[str]) -> None:
     with ModelServer() as server:
-        for name, play in CONVERSATIONS.items():
-            with tempfile.TemporaryDirectory(prefix="record-") as folder:
-                record(name, play, server, Path(folder))
+        for kind in names or list(RECORDINGS):
+            what = RECORDINGS[kind]
+            for name in what.conversations:
+                with tempfile.TemporaryDirectory(prefix="record-", dir=what.below) as folder:
+                    record(KINDS[kind], what, name, server, Path(folder))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

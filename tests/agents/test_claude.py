@@ -19,7 +19,7 @@ from stretto.core.model import AgentSpec, Usage
 from stretto.interfaces import SessionContext, Signal
 from tests.support.stream import total
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "golden" / "claude"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.jsonl"))
 
 

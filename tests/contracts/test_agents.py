@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +61,12 @@ class Case:
     style: str
 
 
-def claude(name: str) -> Case:
-    lines = (GOLDEN / f"{name}.jsonl").read_bytes().splitlines()
-    return Case(agents.find("claude"), AgentSpec("c", "claude", command=(sys.executable,)), lines, "stream")
+def recorded(type: str, name: str) -> Case:
+    lines = (GOLDEN / type / f"{name}.jsonl").read_bytes().splitlines()
+    return Case(agents.find(type), AgentSpec("c", type, command=(sys.executable,)), lines, "stream")
 
 
-def pi(name: str) -> Case:
-    lines = (GOLDEN / "pi" / f"{name}.jsonl").read_bytes().splitlines()
-    return Case(agents.find("pi"), AgentSpec("p", "pi", command=(sys.executable,)), lines, "stream")
-
-
-def codex(name: str) -> Case:
-    lines = (GOLDEN / "codex" / f"{name}.jsonl").read_bytes().splitlines()
-    return Case(agents.find("codex"), AgentSpec("c", "codex", command=(sys.executable,)), lines, "stream")
+RECORDED = sorted((path.parent.name, path.stem) for path in GOLDEN.glob("*/*.jsonl"))
 
 
 ACP = [
@@ -98,19 +92,7 @@ def acp() -> Case:
 
 TALK = [b"building \xf0\x9f\x94\xa7", b"", b"\x1b[31mred\xff", b"x" * 100_000]
 CASES: dict[str, Callable[[], Case]] = {
-    "claude-edit": lambda: claude("edit"),
-    "claude-questions": lambda: claude("questions"),
-    "claude-interrupt": lambda: claude("interrupt"),
-    "claude-trouble": lambda: claude("trouble"),
-    "claude-sub-agent": lambda: claude("sub_agent"),
-    "pi-edit": lambda: pi("edit"),
-    "pi-questions": lambda: pi("questions"),
-    "pi-interrupt": lambda: pi("interrupt"),
-    "pi-trouble": lambda: pi("trouble"),
-    "codex-edit": lambda: codex("edit"),
-    "codex-questions": lambda: codex("questions"),
-    "codex-interrupt": lambda: codex("interrupt"),
-    "codex-trouble": lambda: codex("trouble"),
+    **{f"{type}-{name}": partial(recorded, type, name) for type, name in RECORDED},
     "acp": acp,
     "command": lambda: Case(
         agents.find("command"), AgentSpec("c", "command", command=(sys.executable, "-c", "0")), TALK, "turns"
@@ -182,7 +164,7 @@ def test_a_stream_has_a_conversation_that_can_be_resumed(case: Case, context: Se
     assert other.conversation != first.conversation
 
 
-NAMES = ["acp", "claude-edit", "codex-edit", "pi-edit", "command", "scripted"]
+NAMES = ["acp", *(f"{type}-{name}" for type, name in RECORDED if name == "edit"), "command", "scripted"]
 NAMES += ["fake-stream", "fake-choosing", "fake-turns"]
 
 
@@ -257,7 +239,7 @@ def test_a_daemon_that_restarts_between_two_lines_changes_nothing(case: Case) ->
     assert len(json.dumps(state)) < 20_000
 
 
-@pytest.mark.parametrize("name", ["claude-edit", "codex-edit", "pi-edit", "command", "fake-stream"])
+@pytest.mark.parametrize("name", NAMES)
 @given(lines=st.lists(st.binary() | st.text().map(str.encode), max_size=8))
 def test_no_bytes_make_it_fail(name: str, lines: list[bytes]) -> None:
     agent = CASES[name]().agent

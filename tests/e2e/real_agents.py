@@ -7,13 +7,14 @@ spec; one that names it is known by that.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.e2e.claude_stage import FREE, MODEL, Stage
-from tests.support import claude, codex, pi
+from tests.support import claude, codex, opencode, pi
 from tests.support.stream import clean_environment
 
 Json = dict[str, Any]
@@ -82,7 +83,22 @@ KINDS = {
         folders=frozenset({"pi"}),
         shown="bash: {}",
     ),
+    "opencode": Kind(
+        name="opencode",
+        model=opencode.MODEL,
+        program=opencode.program,
+        environment=opencode.environment,
+        prompt=lambda record: str(record["body"]["parts"][0]["text"]),
+        over=b'"type":"idle"',
+        folders=frozenset({"opencode", ".npm"}),  # it uses npm itself for its own extensions
+        shown="bash: {}",
+    ),
 }
+
+
+def chosen() -> list[str]:
+    """Those that are to be tested: the ones that STRETTO_AGENTS names, else all; one that is missing is a skip."""
+    return os.environ.get("STRETTO_AGENTS", "").split() or list(KINDS)
 
 
 @dataclass

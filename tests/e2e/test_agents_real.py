@@ -15,7 +15,7 @@ import pytest
 
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import task
-from tests.e2e.real_agents import KINDS, RealStage
+from tests.e2e.real_agents import KINDS, RealStage, chosen
 from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
@@ -29,7 +29,7 @@ BUSY = (
 )
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=chosen())
 def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path: Path) -> Iterator[RealStage]:
     """Everything stands but the daemon. Afterwards all is ended as a person ends it, and nothing may be left."""
     KINDS[request.param].program()
