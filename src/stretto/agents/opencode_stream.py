@@ -126,6 +126,8 @@ def _message(told: Json, state: Json) -> Iterator[Signal]:
         state["message"] = id
         state["doing"] = time.get("completed") is None
         state["model"] = "/".join(filter(None, (as_text(info.get("providerID")), as_text(info.get("modelID")))))[:200]
+        if not state["doing"] and not info.get("error"):
+            state.pop("failed", None)  # a context that was too long was summed up, and the work went on
         _note(as_object(info.get("error")), state)
     elif not state.get("running") and as_count(time.get("created")) > as_count(state.get("prompted")):
         state["running"], state["prompted"] = True, as_count(time.get("created"))
