@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from stretto.core.model import AgentSpec, CheckResult, CheckSpec, SessionStatus, TurnResult, Usage
 
@@ -264,7 +264,8 @@ class SessionContext:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How the shim starts the agent. `style` is `stream` (one process, stdin lines) or `turns` (one process a turn).
+    """How an agent is started. `style`: `stream` (one process, stdin lines), `turns` (one process a turn), `pane` (its
+    own face on a terminal).
 
     `first` are records written before any turn (kind, data): a protocol's handshake, say. `state` is what `parse`
     starts with, besides what the engine keeps there. While it holds a true `handshake`, no turn is given to the
@@ -328,6 +329,22 @@ class Agent(Protocol):
 
     def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """Translate one line of the agent's stdout. `state` is kept between lines and across daemon restarts."""
+        ...
+
+
+@runtime_checkable
+class Interactive(Protocol):
+    """An agent with a face of its own for a person at a terminal."""
+
+    def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
+        """How its face is started: style `pane`. `prompt` begins the conversation.
+
+        With `resume` the conversation `context.conversation` goes on, or the newest of that folder if none is named.
+        """
+        ...
+
+    def has_conversation(self, env: Mapping[str, str], folder: Path) -> bool:
+        """Whether the program, started with this environment in this folder, has a conversation to go on with."""
         ...
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from stretto.agents.claude_asks import control_answer
@@ -91,6 +93,29 @@ class ClaudeAgent:
         )
         env = {**_DEFAULTS, **environment(spec, context)}
         return Launch("stream", argv, env, conversation, first=((MessageKind.CONTROL.value, _initialize()),))
+
+    def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
+        """Its own face, in the workspace."""
+        if context.resume:
+            which = ("--resume", context.conversation) if context.conversation else ("--continue",)
+        else:
+            which = ("--session-id", context.conversation or str(uuid.uuid5(_CONVERSATIONS, context.session)))
+        argv = (
+            *_program(spec),
+            *which,
+            *_model(context.model or spec.model),
+            *_permissions(context.permissions or spec.permissions),
+            *_mcp(spec.mcp),
+            *spec.args,
+            *(("--", prompt) if prompt else ()),
+        )
+        env = {"DISABLE_AUTOUPDATER": "1", **environment(spec, context)}
+        return Launch("pane", argv, env, context.conversation)
+
+    def has_conversation(self, env: Mapping[str, str], folder: Path) -> bool:
+        """Whether there is a transcript of this folder: its path with everything but letters and digits as `-`."""
+        home = Path(env.get("CLAUDE_CONFIG_DIR") or Path(env.get("HOME") or "/") / ".claude")
+        return any((home / "projects" / re.sub(r"[^A-Za-z0-9]", "-", str(folder))).glob("*.jsonl"))
 
     def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """A user message."""

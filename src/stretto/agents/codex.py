@@ -25,6 +25,11 @@ from stretto.core.model import AgentSpec, MessageKind
 from stretto.interfaces import Launch, SessionContext, Signal
 
 _SERVER = ("app-server", "--disable", "plugins", "--enable", "default_mode_request_user_input")
+_TUI = ("--no-daemon", "--disable", "plugins")
+#: the newest rollouts in which a conversation of a folder is looked for
+_ROLLOUTS = 200
+#: bytes of a rollout's first line in which its folder stands
+_META = 4096
 _QUIET = {"suppress_unstable_features_warning": True, "check_for_update_on_startup": False}
 
 
@@ -64,6 +69,31 @@ class CodexAgent:
         state: dict[str, Any] = {"handshake": True, "allow": list(rules.allow), "deny": list(rules.deny)}
         return Launch("stream", argv, environment(spec, context), conversation, tuple(first), state)
 
+    def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
+        """Its own face, in the workspace. `--no-daemon`: without it two processes outlive the terminal."""
+        rules = parse_permissions(context.permissions or spec.permissions)
+        settings = {**_QUIET, **_sandbox(rules, context.workspace), **_servers(spec.mcp)}
+        flags = (word for name, value in settings.items() for word in ("-c", f"{name}={toml(value)}"))
+        model = context.model or spec.model
+        which = ("resume", context.conversation or "--last") if context.resume else ()
+        argv = (
+            *_program(spec),
+            *which,
+            *_TUI,
+            *flags,
+            *("-c", f"approval_policy={toml(_policy(rules))}", "-C", str(context.workspace)),
+            *(("--model", model) if model else ()),
+            *spec.args,
+            *(("--", prompt) if prompt else ()),
+        )
+        return Launch("pane", argv, environment(spec, context), context.conversation)
+
+    def has_conversation(self, env: Mapping[str, str], folder: Path) -> bool:
+        """Whether a rollout of the last days was made in this folder: each says so in its first line."""
+        home = Path(env.get("CODEX_HOME") or Path(env.get("HOME") or "/") / ".codex")
+        found = sorted((home / "sessions").glob("*/*/*/rollout-*.jsonl"), reverse=True)
+        return any(f'"cwd":{json.dumps(str(folder))}' in _first_line(path) for path in found[:_ROLLOUTS])
+
     def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """A turn of the thread that the handshake has told."""
         params = {"threadId": state.get("thread", ""), "input": [{"type": "text", "text": text}]}
@@ -100,6 +130,14 @@ def toml(value: Any) -> str:
     if isinstance(value, str):  # the pairs of surrogates in which JSON may write a character are none in TOML
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(value)
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.readline(_META).decode("utf-8", "replace").replace('": "', '":"')
+    except OSError:
+        return ""
 
 
 def _program(spec: AgentSpec) -> tuple[str, ...]:

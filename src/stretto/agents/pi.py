@@ -84,6 +84,28 @@ class PiAgent:
         hello = ((MessageKind.CONTROL.value, _line({"id": STATE, "type": "get_state"})),)
         return Launch("stream", argv, env, conversation, hello)
 
+    def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
+        """Its own face, in the workspace; it asks in its own way, so a policy with rules cannot be kept there."""
+        model = context.model or spec.model
+        if context.resume:
+            which = ("--session", context.conversation) if context.conversation else ("--continue",)
+        else:
+            which = ("--session-id", context.conversation or str(uuid.uuid5(_CONVERSATIONS, context.session)))
+        argv = (
+            *_program(spec),
+            *which,
+            *(("--model", model) if model else ()),
+            *spec.args,
+            *((prompt,) if prompt else ()),
+        )
+        return Launch("pane", argv, environment(spec, context), context.conversation)
+
+    def has_conversation(self, env: Mapping[str, str], folder: Path) -> bool:
+        """Whether there is a session file of this folder: its path with `-` for `/`, between two dashes."""
+        home = Path(env.get("PI_CODING_AGENT_DIR") or Path(env.get("HOME") or "/") / ".pi" / "agent")
+        name = f"--{str(folder).strip('/').replace('/', '-').replace(':', '-')}--"
+        return any((home / "sessions" / name).glob("*.jsonl"))
+
     def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """A prompt."""
         return _line({"type": "prompt", "message": text})

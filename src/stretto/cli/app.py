@@ -21,6 +21,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "plan": ("plan", "Check, draw or import a plan."),
         "run": ("run", "Run a plan: one agent for each task, landed as they pass."),
         "add": ("run", "Add one task, without a plan."),
+        "driver": ("driver", "Plan with an agent, here on your terminal."),
         "agents": ("agents", "Which agents there are here, and what each can do."),
     },
     "See": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,9 +34,9 @@ def workspace_command() -> None:
 @json_option
 def new(name: str, base: str | None, branch: str | None, trust: bool, no_setup: bool, as_json: bool) -> None:
     """Make the workspace NAME. Again, it completes what was cut off, and runs a set-up that did not pass."""
-    result = _asked("workspace_new", trust, as_json, name=name, base=base, branch=branch)
+    result = asked("workspace_new", trust, as_json, name=name, base=base, branch=branch)
     if result["setup"] and not no_setup:
-        _set_up(result)
+        set_up(result)
         result = {**result, **steer("workspace_ready", name=name, env=dict(os.environ))}
     if as_json:
         emit(result)
@@ -44,7 +45,7 @@ def new(name: str, base: str | None, branch: str | None, trust: bool, no_setup: 
     note(f"on {clean(str(result['branch']))}; work in it with: stretto exec {name} -- COMMAND")
 
 
-def _asked(verb: str, trust: bool, as_json: bool, **args: str | None) -> Json:
+def asked(verb: str, trust: bool, as_json: bool, **args: Any) -> Json:
     """The operation; commands that were not allowed yet are shown and asked about on a terminal."""
     given = {**args, "env": dict(os.environ), "trust": trust or None}
     try:
@@ -55,7 +56,7 @@ def _asked(verb: str, trust: bool, as_json: bool, **args: str | None) -> Json:
         return steer(verb, **{**given, **ask_trust(error)})
 
 
-def _set_up(result: Json) -> None:
+def set_up(result: Json) -> None:
     """Run the set-up commands on this terminal, one after the other; what they say goes to standard error."""
     env = {**os.environ, **result["env"]}
     for command in result["setup"]:
@@ -98,7 +99,7 @@ def list_all(as_json: bool) -> None:
 @json_option
 def adopt(path: str, name: str | None, trust: bool, as_json: bool) -> None:
     """Give the git worktree at PATH an environment and ports. Its files stay where and as they are."""
-    result = _asked("workspace_adopt", trust, as_json, path=os.path.realpath(path), name=name)
+    result = asked("workspace_adopt", trust, as_json, path=os.path.realpath(path), name=name)
     if as_json:
         emit(result)
         return

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stretto.bugreport import blot, write_report
 from stretto.core.errors import Bug, Conflict, StrettoError, TimedOut, Unavailable, UsageError
-from stretto.daemon.callers import refuse_agents
+from stretto.daemon.callers import admit
 from stretto.daemon.singleton import Identity
 from stretto.daemon.sse import Hub, stream
 from stretto.home import Home
@@ -128,7 +128,7 @@ class Api:
         write = self._backend.writes().get(op)
         if write is None and op != "shutdown":
             raise Refused(404, "unknown_operation", f"there is no operation {op}", "restart the daemon: stretto down")
-        await loop.run_in_executor(self._pool, refuse_agents, pid)
+        args = await loop.run_in_executor(self._pool, admit, pid, op, args)
         result = {} if write is None else await loop.run_in_executor(self._pool, write, args)
         if op == "shutdown":
             self._stop()

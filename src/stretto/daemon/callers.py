@@ -1,6 +1,7 @@
 """Who asks: the user of the other end of a connection, and whether an agent speaks there (DECISIONS 21).
 
-Only our own user may connect at all. Steering is refused to a process with a session marker among its ancestors.
+Only our own user may connect at all. Steering is refused to a process with a session marker among its ancestors; one
+with a driver's marker may do what `core.driver` says.
 Without a sandbox that stops mistakes, not malice: an agent that runs as the user can shed the marker (SECURITY.md).
 """
 
@@ -11,7 +12,9 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass
+from typing import Any
 
+from stretto.core import driver
 from stretto.core.errors import StrettoError
 from stretto.proctree import inherited, look
 
@@ -54,10 +57,15 @@ def is_ours(peer: Peer | None) -> bool:
     return peer is not None and peer.uid == os.geteuid()
 
 
-def refuse_agents(pid: int | None) -> None:
-    """Raise if the caller is, or descends from, an agent. `pid` None: the system does not tell, so nothing is known."""
+def admit(pid: int | None, op: str, args: dict[str, Any]) -> dict[str, Any]:
+    """The call as it may be carried out: a person's as it is, a driver's without what is the person's alone.
+
+    Raises StrettoError if the caller is, or descends from, another agent, and for what a driver may not do. `pid` None:
+    the system does not tell, so nothing is known.
+    """
+    args = {name: value for name, value in args.items() if name != driver.BY}
     if pid is None:
-        return
+        return args
     if look(pid) is None:
         raise StrettoError("the caller has gone", code="caller_gone", object=str(pid))
     if inherited(pid, MARKER):
@@ -67,3 +75,4 @@ def refuse_agents(pid: int | None) -> None:
             object=f"process {pid}",
             hint="an agent asks the person with: stretto agent ask",
         )
+    return driver.admit(op, args) if inherited(pid, driver.MARKER) else args

@@ -126,6 +126,16 @@ def person(task: Task, text: str, overrides: Overrides = None) -> str:
     return _message(Origin.PERSON, render("person", overrides, **_task(task), text=text.strip()))
 
 
+def driver(target: str, place: str, *, here: bool, overrides: Overrides = None) -> str:
+    """What the driver's agent is told first; `here`: `place` is the person's own checkout."""
+    return render("driver", overrides, target=target, here=place if here else "", place="" if here else place)
+
+
+def driver_says(text: str, overrides: Overrides = None) -> str:
+    """The driver's words for a task's agent: not the person's, and not as long as it likes."""
+    return render("driver_says", overrides, text=shortened(plain(text), LIMIT))
+
+
 def _message(origin: Origin, text: str, **values: str) -> str:
     return f"{header(origin=origin.value, **values)}\n\n{text}"
 

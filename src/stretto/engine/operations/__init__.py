@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stretto.engine.engine import Engine
-from stretto.engine.operations import byhand, checkouts, removal, serving, steer, submit, trusting
+from stretto.engine.operations import byhand, checkouts, driving, removal, serving, steer, submit, trusting
 from stretto.engine.operations.common import Args
 
 Operation = Callable[[Engine, Args], dict[str, Any]]
@@ -32,6 +32,7 @@ OPERATIONS: dict[str, Operation] = {
     "restore": removal.restore,
     "update_checkout": checkouts.update,
     "serve": serving.serve,
+    "driver": driving.open_session,
     "workspace_new": byhand.new,
     "workspace_adopt": byhand.adopt,
     "workspace_ready": byhand.ready,

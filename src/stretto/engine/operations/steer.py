@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stretto.core import inbox
+from stretto.core.driver import by_driver
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import (
     Delivery,
@@ -54,8 +55,24 @@ def answer(engine: Engine, args: common.Args) -> dict[str, Any]:
 
 
 def send(engine: Engine, args: common.Args) -> dict[str, Any]:
-    """The person's own words become the agent's next turn."""
-    return _say(engine, args, Origin.PERSON, common.words(args, "text"))
+    """The person's own words, or those of their driver, become the agent's next turn."""
+    text = common.words(args, "text")
+    if by_driver(args):
+        _require_no_decision(engine, common.task_of(engine, args))
+        text = prompts.driver_says(text)
+    return _say(engine, args, Origin.PERSON, text)
+
+
+def _require_no_decision(engine: Engine, task: Task) -> None:
+    """A driver's words may not take the place of what the person was asked."""
+    open_items = [item for item in common.facts_of(engine, task).open_items if item.kind is not ItemKind.REVIEW]
+    if open_items:
+        raise StrettoError(
+            f"{task.id} waits for the person ({open_items[0].kind.value}), so nothing is sent to it now",
+            code="agent_refused",
+            object=task.uid,
+            hint="tell the person what you would answer; they see it in: stretto inbox",
+        )
 
 
 def request_changes(engine: Engine, args: common.Args) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from stretto import agents, trust
 from stretto.core import graph, names
+from stretto.core.driver import by_driver
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
@@ -268,7 +269,8 @@ def add(engine: Engine, args: common.Args) -> dict[str, Any]:
     refuse(graph.problems(plan), "the task")
     found = resolve(git, args, plan)
     if args.get("checkout") is None:
-        args = {**args, "checkout": _said_before(engine, git, found.target)}
+        unsaid = "leave" if by_driver(args) else None  # a driver has nobody to ask at its prompt
+        args = {**args, "checkout": _said_before(engine, git, found.target) or unsaid}
     return _start(engine, git, found, plan, args, None)
 
 
