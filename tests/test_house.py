@@ -281,6 +281,7 @@ EXEMPT = {
     "shim/host_session.py:note_problem": "says again what every look at in.jsonl says",
     "shim/host_session.py:abandon": "the shim is failing already; the folder's lock tells its death",
     "agents/looks.py:version_of": "asks a program for its version, which changes nothing",
+    "terminal/tmux.py:version": "the same",
     "workspace/sandbox/probe.py:_try": "a program that does nothing; nobody waits for it after a crash",
     "demo/": "runs public commands",
     "testing/": "belongs to agents",

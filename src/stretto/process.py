@@ -14,6 +14,7 @@ Who a process is, and how exactly those that are meant are ended, is in proctree
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -453,6 +454,71 @@ def spawn_detached(
     proctree.adopt(child)
     _hand_over(child, stdin_bytes, timeout)
     return child.pid
+
+
+class Piped:
+    """A child that is spoken with over its stdin and stdout for as long as it lives. One thread at a time."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self._child = child
+
+    def fileno(self) -> int:
+        """The descriptor of its output, readable when it said something and when it closed it; -1 after `close`."""
+        pipe = self._child.stdout
+        return -1 if pipe is None or pipe.closed else pipe.fileno()
+
+    def send(self, data: bytes) -> bool:
+        """Write all of it; False if the child reads no more."""
+        pipe = self._child.stdin
+        if pipe is None or pipe.closed:
+            return False
+        try:
+            pipe.write(data)
+            pipe.flush()
+        except OSError:
+            return False
+        return True
+
+    def read(self, patience: float) -> bytes | None:
+        """What it said; None when it says nothing for `patience` seconds, empty when it closed its output."""
+        fd = self.fileno()
+        if fd < 0:
+            return b""
+        return os.read(fd, 1 << 18) if select.select([fd], [], [], patience)[0] else None
+
+    def close(self, patience: float) -> None:
+        """End its input and see it end; killed if it does not within `patience` seconds. What it still says is lost."""
+        deadline = time.monotonic() + patience
+        pipes = (self._child.stdin, self._child.stdout)
+        if pipes[0] is not None:
+            with suppress(OSError):
+                pipes[0].close()
+        while self.read(max(0.0, deadline - time.monotonic())):
+            pass  # one whose words nobody takes may not end
+        if pipes[1] is not None:
+            pipes[1].close()
+        try:
+            self._child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+def spawn_piped(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Piped:
+    """Start a program to speak with, in a session of its own. Raises Unavailable if it cannot be started."""
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _cannot_start(argv[0], cwd, error) from error
+    return Piped(child)
 
 
 def _hand_over(child: subprocess.Popen[bytes], data: bytes, timeout: float) -> None:

@@ -1,0 +1,56 @@
+"""The scripted agent's interface in a terminal (testing/composer.py), as we read it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stretto.agents.tui import Place, View, boxed, numbered
+from stretto.interfaces import Signal
+from stretto.terminal.screen import Screen
+
+_FOLDED = re.compile(r"\[Pasted text \+\d+ characters\]")
+#: the variable that names its report
+LOG = "STRETTO_COMPOSER_LOG"
+
+
+class ScriptedTui:
+    """`type = "scripted"` in a pane."""
+
+    interrupt = ("Escape",)
+
+    def view(self, screen: Screen) -> View:
+        """As it draws itself."""
+        text = boxed(screen, "❯")
+        return View(
+            composer=text,
+            folded=text is not None and bool(_FOLDED.fullmatch(text)),
+            working="esc to interrupt" in screen.foot,
+            dialog=numbered(screen) if text is None else None,
+        )
+
+    def sources(self, place: Place) -> Sequence[tuple[str, Path]]:
+        """Its report."""
+        return [("report", Path(place.env[LOG]))] if LOG in place.env else []
+
+    def line(self, source: str, line: bytes, state: dict[str, Any]) -> list[Signal]:
+        """A line of its report."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            return []
+        if not isinstance(said, dict):
+            return []
+        if "began" in said:
+            return [Signal("turn_started", {"prompt": str(said.get("prompt")), "evidence": "session file"})]
+        if "text" in said:
+            return [Signal("text", {"text": str(said["text"])})]
+        if "ended" in said:
+            code = said.get("code")
+            word = "interrupted" if said.get("interrupted") else "ok" if code == 0 else "failed"
+            reason = {"interrupted": "by you", "ok": ""}.get(word, f"exit code {code}")
+            return [Signal("turn_ended", {"result": word, "reason": reason})]
+        return []
