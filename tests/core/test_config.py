@@ -383,3 +383,4 @@ def test_every_commented_line_of_it_is_valid_when_uncommented(found):
     config = load(text)
     assert config.agents["mine"]["command"] == ("python3", "agent.py")
     assert config.env["API_KEY"]["secret"]
+    assert set(config.serve) == {"web"}

@@ -31,13 +31,23 @@ schema = 1
 # DATABASE_PATH = "var/{{task}}.sqlite3"
 # API_KEY = {{from = "API_KEY", secret = true}}   # taken from your environment, never stored
 
+# [workspace.ports]                 # a block of 20 ports for each workspace: PORT is its first
+# api = 1                           # PORT_API is the second
+
+# [workspace.serve]                 # servers for `stretto serve`, and for checks that name them
+# web = {{run = "make serve", port = "api", ready = "/health", timeout = "30s"}}
+
+# [database]                        # a database of its own for each workspace, copied from yours
+# url = "sqlite:///var/app.sqlite3" # or "postgresql://USER@HOST/NAME"
+# migrate = "make migrate"
+
 # [sandbox]                         # what a sandbox lets through
 # network = ["packages.example.org", "localhost:5432"]
 # read = ["~/.rustup"]
 
 [checks]                            # each must pass in the task's worktree, and again on the merged state
 {checks}
-# slow = {{run = "make e2e", timeout = "30m"}}
+# slow = {{run = "make e2e", timeout = "30m", serve = ["web"]}}
 
 [pipeline]
 # approve = "human"                 # or "auto"
@@ -48,10 +58,12 @@ schema = 1
 # tokens = 2000000
 # minutes = 120
 # silence = "30m"                   # a turn that says nothing for so long is put before you
+# task = {{tokens = 500000}}          # of each task; its own `budget` wins
 
 # [roles.implementer]
 # agent = "claude"
 # permissions = "ask"               # or "skip", "allow Edit, Bash(make test)", "deny WebFetch"
+# fallback = ["codex"]              # who takes over when the vendor takes no more
 
 # [agents.mine]
 # type = "command"
