@@ -292,6 +292,11 @@ def test_servers_run_until_they_are_told_to_stop(shell, home):
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=30)
     wait_for(lambda: net.free(port), 10)
+    shell("serve", "idea", "--detach")
+    assert not net.free(port)
+    shell("down", "--all")
+    assert net.free(port)
+    shell("up")
 
 
 def test_a_set_up_that_fails_says_so_and_is_tried_again(shell):

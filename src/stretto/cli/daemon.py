@@ -34,7 +34,7 @@ def up_command(foreground: bool, as_json: bool) -> int:
 
 
 @click.command("down")
-@click.option("--all", "everything", is_flag=True, help="End the agents too.")
+@click.option("--all", "everything", is_flag=True, help="End agents and servers, too.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, metavar="S", help="Wait so long for its end.")
 @json_option
 def down_command(everything: bool, timeout: float, as_json: bool) -> None:

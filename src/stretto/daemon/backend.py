@@ -10,7 +10,7 @@ from typing import Any
 from stretto.checks.run import CheckRunner
 from stretto.core.errors import StrettoError
 from stretto.engine.engine import Engine, live_sessions
-from stretto.engine.operations import OPERATIONS
+from stretto.engine.operations import OPERATIONS, serving
 from stretto.home import Home
 from stretto.reads import READS, read
 from stretto.store.sqlite import open_readonly
@@ -63,7 +63,7 @@ class EngineBackend:
         return answer
 
     def _shutdown(self, args: Args) -> Args:
-        """Before the daemon goes: with `all` end every agent and check first, and start nothing more."""
+        """Before the daemon goes: with `all` end every agent, check and server first, and start nothing more."""
         if not args.get("all"):
             return {"ended": 0}
         sessions = live_sessions(self._engine)
@@ -72,6 +72,7 @@ class EngineBackend:
         with ThreadPoolExecutor(8, thread_name_prefix="end") as pool:
             gone = list(pool.map(lambda session: end(Path(session.folder), ENDING), sessions))
         CheckRunner(str(self._home.path)).end_leftovers()
+        serving.end_all(self._engine)
         if not all(gone):
             left = [session.id for session, ended in zip(sessions, gone, strict=True) if not ended]
             raise StrettoError(

@@ -10,7 +10,7 @@ from stretto import trust
 from stretto.checks import servers
 from stretto.core import names
 from stretto.core.errors import StrettoError
-from stretto.core.model import Run, Task
+from stretto.core.model import Run, Space, Task
 from stretto.core.who import NO_SANDBOX, sandbox
 from stretto.engine import sandboxing
 from stretto.engine.acts.session import workspace_env
@@ -59,6 +59,16 @@ def _confined(engine: Engine, task: Task) -> Confinement | None:
     if sandbox(f) == NO_SANDBOX:
         return None
     return sandboxing.of_command(engine.parts, f, Path(str(task.workspace)), workspace_env(engine.parts, f))
+
+
+def end_all(engine: Engine) -> None:
+    """End the servers and browsers of every workspace that there is."""
+    with engine.store.read() as db:
+        tasks = [(t.workspace, t.held) for t in db.select(Task, "workspace IS NOT NULL")]
+        spaces = [(s.path, s.held) for s in db.select(Space, "path IS NOT NULL")]
+    for path, held in [*tasks, *spaces]:
+        if path is not None and Path(path).is_dir():
+            end(path, held)
 
 
 def end(path: str | None, held: Mapping[str, str] | None = None) -> None:
