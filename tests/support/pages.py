@@ -5,6 +5,8 @@ What a block is for stands on its first line, behind the three ticks:
     sh                    commands, run by `bash -euo pipefail`
     console               `$ command` lines, each followed by what it prints
     LANGUAGE FILE         a file: written into the repository, and read as its language says
+    yaml FILE             a file, read as Compose reads it
+    javascript FILE       a file, checked by node
     markdown              a plan: parsed and linted, without errors
     toml                  stretto.toml, or a script of the scripted agent
     json $ COMMAND        keys and types that COMMAND prints
@@ -32,12 +34,13 @@ from typing import Any
 from stretto import config
 from stretto.core import lint, plan
 from stretto.testing.script import parse_script
+from stretto.workspace import compose
 from tests.support.repository import Repository
 from tests.support.world import ROOT
 
 #: how long one block may take, in seconds
 LIMIT = 120
-LANGUAGES = ("sh", "console", "markdown", "toml", "json", "python")
+LANGUAGES = ("sh", "console", "markdown", "toml", "json", "python", "javascript", "yaml")
 _FENCE = re.compile(r"^(`{3,})(\w*)[ ]?([^\n]*)\n(.*?)^\1$", re.DOTALL | re.MULTILINE)
 
 
@@ -115,6 +118,17 @@ class Reader:
             mistakes = config.parse(block.body)[1]
             assert not mistakes, f"{block}: {[str(mistake) for mistake in mistakes]}"
         self._write(block)
+
+    def _yaml(self, block: Block) -> None:
+        assert block.words, f"{block}: which file is this?"
+        assert list(compose.parsed([block.body])), f"{block}: this cannot be read"
+        self._write(block)
+
+    def _javascript(self, block: Block) -> None:
+        assert block.words, f"{block}: which file is this?"
+        self._write(block)
+        done = self._bash(f"node --check {shlex.quote(block.words)}")
+        assert done.returncode == 0, f"{block}\n{done.stdout}"
 
     def _json(self, block: Block) -> None:
         assert block.words.startswith("$ "), f"{block}: which command prints this?"

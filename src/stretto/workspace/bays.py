@@ -177,10 +177,14 @@ class Bays:
             self._bays.drop(bay.name)
 
     def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None:
-        """The workspace of this owner as `ensure` would describe it, without making or changing anything."""
+        """The workspace of this owner as `ensure` would describe it, without making anything.
+
+        What follows the files of the worktree is brought up to them.
+        """
         bay = self._find(owner, purpose)
         if bay is None or bay.state != journal.MADE:
             return None
+        self._stack.follow(self._teardown.place(bay), bay)
         values = self._stack.values(self._teardown.place(bay), bay)
         return self._describer.describe(bay, bay.commit, env, values, fresh=False)
 

@@ -17,7 +17,6 @@ quarantine.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from stretto import files, proctree
 from stretto.workspace import deletion, port_leases
 from stretto.workspace.folder import Folder
 from stretto.workspace.journal import Cabinet
-from stretto.workspace.layers import Data, Held, Leftover, Place
+from stretto.workspace.layers import Data, Held, Leftover, Place, key_of
 from stretto.workspace.ports import BROWSER
 
 GATE = "gate"
@@ -73,12 +72,12 @@ class Browser:
     def take(self, place: Place, recorded: Data) -> Held:
         """The profile, made if it is not there; a gate's is made anew."""
         if place.purpose == GATE:
-            end(self._folder / _key(place) / "profile")
-            deletion.delete(self._folder, _key(place))
+            end(self._folder / key_of(place) / "profile")
+            deletion.delete(self._folder, key_of(place))
         return self._made(place, _browsers(place.environment))
 
     def _made(self, place: Place, browsers: str | None) -> Held:
-        folder, whose = self._folder / _key(place), Whose(place.home, place.owner, place.purpose)
+        folder, whose = self._folder / key_of(place), Whose(place.home, place.owner, place.purpose)
         files.make_private_dir(self._folder)
         if self._known.all().get(folder.name) != whose:
             self._known.put(folder.name, whose)
@@ -105,7 +104,7 @@ class Browser:
 
     def give(self, place: Place, data: Data) -> None:
         """End the browser and put its folder into the removal's quarantine. Without a removal it was never used."""
-        key = _key(place)
+        key = key_of(place)
         end(self._folder / key / "profile")
         aside = self._aside(place)
         if aside is None:
@@ -117,7 +116,7 @@ class Browser:
 
     def back(self, place: Place, data: Data) -> Held:
         """The profile as it was; the port is that of the slot that the workspace has now."""
-        aside, folder = self._aside(place), self._folder / _key(place)
+        aside, folder = self._aside(place), self._folder / key_of(place)
         if aside is not None and aside.is_dir() and not os.path.lexists(folder):
             files.make_private_dir(self._folder)
             files.rename(aside, folder)
@@ -145,11 +144,6 @@ class Browser:
 
     def _aside(self, place: Place) -> Path | None:
         return None if place.removal is None else self._quarantine / place.removal / "browser"
-
-
-def _key(place: Place) -> str:
-    said = "\0".join((place.home, place.owner, place.purpose))
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def _browsers(environment: Mapping[str, str]) -> str | None:

@@ -15,6 +15,7 @@ Specification.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -49,6 +50,12 @@ class Place:
     commit: str
     environment: Mapping[str, str] = field(default_factory=dict)
     removal: str | None = None
+
+
+def key_of(place: Place) -> str:
+    """A short name for a workspace by which its things are found again, whatever a crash has left."""
+    said = "\0".join((place.home, place.owner, place.purpose))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,15 @@ class Filled(Protocol):
         ...
 
 
+@runtime_checkable
+class Following(Protocol):
+    """A layer that depends on files of the worktree, which change while it is held."""
+
+    def follow(self, place: Place, data: Data) -> Data:
+        """Bring it up to the files as they are now; what changed of its data."""
+        ...
+
+
 class Stack:
     """The layers of one repository's workspaces, in their order."""
 
@@ -165,6 +181,13 @@ class Stack:
             if step["state"] == TAKEN and name in self._layers:
                 found.update(self._layers[name].values(place, dict(step["data"])))
         return found
+
+    def follow(self, place: Place, bay: Bay) -> None:
+        """Bring what depends on the files of the worktree up to them."""
+        for name, step in bay.layers.items():
+            layer = self._layers.get(name)
+            if step["state"] == TAKEN and isinstance(layer, Following):
+                layer.follow(place, dict(step["data"]))
 
     def check(self) -> None:
         """Raise StrettoError if a layer could not be taken now: its server is down, say. Changes nothing."""

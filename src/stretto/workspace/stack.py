@@ -9,6 +9,7 @@ from typing import Any
 from stretto.interfaces import Git
 from stretto.workspace import databases
 from stretto.workspace.browser import Browser
+from stretto.workspace.compose import Compose
 from stretto.workspace.folder import Folder
 from stretto.workspace.layers import Layer
 from stretto.workspace.ports import Ports, PortSettings
@@ -22,5 +23,11 @@ def configured(git: Git, folder: Path, home: str, config: Mapping[str, Any]) -> 
     A later one sees the variables of those before it: ports come first.
     """
     ports = PortSettings(dict(config.get("ports") or {}), str(config.get("port_scheme") or "block"))
-    browser = Browser(Folder(folder, git.root, git.common), home, str(config.get("browser") or "none"))
-    return (Ports(ports, home, git.common), *databases.configured(git, folder, home, config), browser)
+    place = Folder(folder, git.root, git.common)
+    named = ports.names.values() if ports.scheme == "block" else ()
+    return (
+        Ports(ports, home, git.common),
+        Compose(place, named, config.get("env") or {}),
+        *databases.configured(git, folder, home, config),
+        Browser(place, home, str(config.get("browser") or "none")),
+    )

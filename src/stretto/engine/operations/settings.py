@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from stretto.core.plan import Plan, errors, parse
 from stretto.engine.operations import base, sandboxes, unbuilt
 from stretto.engine.operations.common import Args
 from stretto.git.repository import Repository
+from stretto.workspace import compose
 
 FILE = "stretto.toml"
 #: characters of one finding in the message of a refused plan
@@ -59,8 +60,17 @@ def resolve(git: Repository, args: Args, plan: Plan | None = None) -> Resolved:
     )
     unbuilt.refuse(frozen, plan)
     frozen, told = sandboxes.settle(frozen, plan.tasks, unsandboxed=bool(args.get("unsandboxed")))
-    notices = (*notes, *told, *unbuilt.notices(frozen, plan))
+    notices = (*notes, *told, *unbuilt.notices(frozen, plan), *_compose(git, tip, frozen))
     return Resolved(plan, frozen, name, base.require_base(git, name), target, notices)
+
+
+def _compose(git: Repository, tip: str, frozen: Mapping[str, Any]) -> list[str]:
+    """What of the project's Compose files stays shared by all workspaces."""
+    if compose.FILE in frozen["env"]:
+        return []
+    names = [name for name in (*compose.BASES, *compose.OVERRIDES) if (git.root / name).exists()]
+    texts = {name: text.decode("utf-8", "replace") for name in names if (text := git.show(tip, name)) is not None}
+    return compose.notices(texts, frozen["ports"].values() if frozen["port_scheme"] == "block" else ())
 
 
 def _plan_of(args: Args) -> Plan:
