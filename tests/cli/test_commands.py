@@ -391,10 +391,32 @@ def test_logs_print_what_the_session_wrote(stretto: Stretto, stored: Stored, tmp
     assert json.loads(stretto("logs", "one", "--json").stdout)["folder"] == str(folder)
 
 
+def test_logs_of_an_agent_that_was_replaced_are_found(stretto: Stretto, stored: Stored, tmp_path: Path) -> None:
+    made = []
+    for number, agent in ((1, "codex"), (2, "scripted")):
+        folder = tmp_path / f"s{number}"
+        folder.mkdir()
+        (folder / "out.000001").write_text(f"words of {agent}\n")
+        parser = {"type": "command"}
+        made.append(
+            rows.session(
+                id=f"s{number}", generation=number, agent=agent, folder=str(folder), ended_at=5.0, parser=parser
+            )
+        )
+    stored(rows.run(), rows.started(), *made)
+    newest = stretto("logs", "one")
+    assert newest.stdout == "words of scripted\n"
+    assert "other sessions: 1 (codex)" in newest.stderr
+    assert stretto("logs", "one", "--session", "1").stdout == "words of codex\n"
+    missing = stretto("logs", "one", "--session", "7")
+    assert missing.returncode == 1
+    assert "there are: 1, 2" in missing.stderr
+
+
 def test_logs_of_a_protocol_are_told_in_words(stretto: Stretto, stored: Stored, tmp_path: Path) -> None:
     folder = tmp_path / "s1"
     folder.mkdir()
-    recorded = (ROOT / "tests" / "agents" / "golden" / "edit.jsonl").read_bytes()
+    recorded = (ROOT / "tests" / "agents" / "golden" / "claude" / "edit.jsonl").read_bytes()
     (folder / "out.000001").write_bytes(recorded)
     session = rows.session(folder=str(folder), ended_at=5.0, agent="mine", parser={"type": "claude"})
     stored(rows.run(), rows.started(), session)

@@ -31,12 +31,15 @@ DETAIL = 160
 @task_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task's session is over.")
 @click.option("-n", "--tail", type=click.IntRange(min=0), metavar="BYTES", help="Only the last BYTES.")
+@click.option("--session", "number", type=int, metavar="N", help="This of its sessions; the newest if not said.")
 @click.option("--check", metavar="NAME", help="The output of this check instead, as it ran last.")
 @click.option("--raw", is_flag=True, help="The agent's bytes, as they are.")
 @json_option
-def logs_command(task: str, follow: bool, tail: int | None, check: str | None, raw: bool, as_json: bool) -> None:
+def logs_command(
+    task: str, follow: bool, tail: int | None, number: int | None, check: str | None, raw: bool, as_json: bool
+) -> None:
     """What the agent of a task wrote; with --json where it lies."""
-    found = read("logs", task=task)
+    found = read("logs", task=task, number=number)
     if as_json:
         emit(found)
     elif check is not None:
@@ -50,10 +53,19 @@ def logs_command(task: str, follow: bool, tail: int | None, check: str | None, r
     elif follow:
         _follow(found, tail, raw)
     else:
+        _name_others(found, task)
         log = _Log(found, raw, tail)
         while log.step():
             pass
         log.end()
+
+
+def _name_others(found: Json, task: str) -> None:
+    """A task that changed its agent, or lost it, has words in more than one place."""
+    others = [each for each in found["sessions"] if each["id"] != found["session"]]
+    if others:
+        named = ", ".join(f"{each['generation']} ({clean(str(each['agent']))})" for each in others)
+        click.echo(f"other sessions: {named}; see one with: stretto logs {task} --session N", err=True)
 
 
 def _write_check(found: Json, name: str, tail: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +129,29 @@ def require_worktree(t: Task) -> str:
     return t.workspace
 
 
+def _numbered(t: Task, sessions: Sequence[Session], number: object) -> Session | None:
+    if number is None:
+        return sessions[-1] if sessions else None
+    found = next((s for s in sessions if s.generation == int(str(number))), None)
+    if found is None:
+        there = ", ".join(str(s.generation) for s in sessions) or "none"
+        raise StrettoError(
+            f"{t.uid} has no session {number} (there are: {there})",
+            code="no_session",
+            object=t.uid,
+            hint=f"stretto logs {t.id}",
+        )
+    return found
+
+
 def logs(db: Reader, args: dict[str, Any]) -> Json:
-    """Where the output of a task's session lies: the folder of the newest one, its streams, and the earlier ones."""
+    """Where the output of a task's session lies: the folder of the newest one, or of the `number` that is asked for.
+
+    Raises StrettoError (`no_session`) for a number that the task has no session of.
+    """
     t = find.task_of(db, args)
     sessions = db.select(Session, "task = ? ORDER BY generation", t.uid)
-    last = sessions[-1] if sessions else None
+    last = _numbered(t, sessions, args.get("number"))
     checks = db.select(Check, "task = ? AND output IS NOT NULL ORDER BY id", t.uid)
     return {
         "schema": 1,
@@ -145,7 +164,13 @@ def logs(db: Reader, args: dict[str, Any]) -> Json:
         "streams": ["out", "err"],
         "over": t.outcome is not None or last is None or last.ended_at is not None,
         "sessions": [
-            {"id": s.id, "generation": s.generation, "folder": s.folder, "started_at": iso(s.started_at)}
+            {
+                "id": s.id,
+                "generation": s.generation,
+                "agent": s.agent,
+                "folder": s.folder,
+                "started_at": iso(s.started_at),
+            }
             for s in sessions
         ],
         "checks": [{**check_json(c), "output": c.output, "files": files_of(c)} for c in checks],
