@@ -281,7 +281,7 @@ def settings(argv: tuple[str, ...]) -> dict[str, Any]:
 
 def test_the_command_line(tmp_path: Path) -> None:
     (tmp_path / ".git").write_text("gitdir: /r/.git/worktrees/bay-1\n")
-    spec = AgentSpec("c", "codex", args=("-c", "x=1"), env={"B": "2"}, mcp={"p q": {"type": "stdio", "command": "x"}})
+    spec = AgentSpec("c", "codex", args=("-c", "x=1"), env={"B": "2"}, mcp={"p-q": {"type": "stdio", "command": "x"}})
     launch = CodexAgent().launch(spec, context(workspace=tmp_path))
     assert launch.argv[:2] == ("codex", "app-server")
     assert launch.argv[-2:] == ("-c", "x=1"), "the person's words are the last"
@@ -289,7 +289,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert found["sandbox_mode"] == "workspace-write"
     assert found["sandbox_workspace_write"] == {"writable_roots": ["/r/.git/worktrees/bay-1", "/r/.git"]}
     assert found["projects"] == {str(tmp_path): {"trust_level": "untrusted"}}
-    assert found["mcp_servers"] == {"p q": {"command": "x"}}
+    assert found["mcp_servers"] == {"p-q": {"command": "x"}}
     assert launch.env == {"A": "1", "B": "2"}
     assert launch.conversation is None
     assert launch.state == {"handshake": True, "allow": [], "deny": []}
@@ -336,3 +336,5 @@ def test_probing() -> None:
     assert probe(AgentSpec("c", "codex", command=("/bin/sh",)), {}) is None
     assert "not on PATH" in str(probe(AgentSpec("c", "codex"), {"PATH": "/nowhere"}))
     assert "neither ask" in str(probe(AgentSpec("c", "codex", permissions="maybe"), {}))
+    odd = AgentSpec("c", "codex", command=("/bin/sh",), mcp={"p.q": {"command": "x"}})
+    assert "'p.q'" in str(probe(odd, {}))

@@ -82,10 +82,14 @@ class Stage:
         self.repo.git("commit", "-q", "-m", "Configure")
 
     def run(self, *tasks: str, checks: str = '["true"]', approve: str = "human", words: tuple[str, ...] = ()) -> Json:
-        path = self.folder / "PLAN.md"
-        path.write_text(f"---\nchecks: {checks}\n---\n# A plan\n\nContext.\n\n" + "\n".join(tasks))
+        path = self.plan(*tasks, checks=checks)
         approval = ("--approve", approve, "--leave-checkout", "--no-fetch")
         return self.json("run", str(path), "--trust", *approval, *words)
+
+    def plan(self, *tasks: str, checks: str = '["true"]') -> Path:
+        path = self.folder / "PLAN.md"
+        path.write_text(f"---\nchecks: {checks}\n---\n# A plan\n\nContext.\n\n" + "\n".join(tasks))
+        return path
 
     # ------------------------------------------------------------ looks
 

@@ -42,6 +42,8 @@ class Kind:
     torn: str = "cut=1"
     #: turns a command into what the inbox shows of it
     shown: str = "Bash: {}"
+    #: what the model calls the tool `echo` of the tool server `probe`, and the policy that lets it; None: it knows none
+    echo: tuple[str, str] | None = None
 
 
 def _claude(home: Path, url: str) -> Mapping[str, str]:
@@ -59,6 +61,7 @@ KINDS = {
         over=b'"type":"result"',
         torn="garbage=1",  # of one that is cut it counts what its beginning said, as the vendor does
         folders=frozenset({".claude"}),
+        echo=("mcp__probe__echo", f"{FREE}, mcp__probe__echo"),
     ),
     "codex": Kind(
         name="codex",
@@ -71,6 +74,7 @@ KINDS = {
         arguments=lambda url: (*codex.arguments(url), *codex.OPEN),
         free="skip",
         asking=codex.ASKING,
+        echo=("echo", "skip"),
         shown="command: {}",
     ),
     "pi": Kind(
@@ -92,6 +96,7 @@ KINDS = {
         over=b'"type":"idle"',
         folders=frozenset({"opencode", ".npm"}),  # it uses npm itself for its own extensions
         shown="bash: {}",
+        echo=("probe_echo", f"{FREE}, probe_echo"),
     ),
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.e2e.real_agents import KINDS, RealStage, chosen
 from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
+from tests.support.world import ROOT
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
 
@@ -174,3 +176,25 @@ def test_trouble_with_the_model_is_survived_or_put_before_the_person(stage: Real
     stage.wait_item("review")
     stage.usage_is_right("one")
     stage.usage_is_right("two")
+
+
+def test_a_tool_server_of_the_configuration_is_called(stage: RealStage) -> None:
+    """It travels with the session: no file of the person's configuration names it."""
+    server = [sys.executable, str(ROOT / "tests" / "support" / "mcp_probe.py")]
+    lines = [f"[agents.{stage.kind.name}.mcp.probe]", f'command = "{server[0]}"', f'args = ["{server[1]}"]']
+    more = "\n".join([*lines, 'env = { PROBE = "the probe" }'])
+    if stage.kind.echo is None:
+        stage.configure(more=more)
+        words = ("run", str(stage.plan(task("one", "x"))), "--trust", "--leave-checkout", "--json")
+        assert "MCP" in stage.stretto(*words, "--agent", stage.kind.name, code=1)
+        return
+    tool, policy = stage.kind.echo
+    stage.configure(permissions=policy, more=more)
+    spec = f'[[as=one]] x [[tool {tool} {{"text": "a word"}}]] [[write path=heard.txt text="{{{{result}}}}"]]'
+    stage.run(task("one", spec))
+    stage.wait_item("review")
+    assert "the probe heard a word" in stage.repo.show(stage.task("one")["head"], "heard.txt")
+    settings = {".json", ".toml", ".jsonc"}
+    told = {path for path in (stage.folder / "agent-home").rglob("*") if path.suffix in settings and path.is_file()}
+    assert not [path for path in told if b"mcp_probe.py" in path.read_bytes()]
+    stage.usage_is_right("one")

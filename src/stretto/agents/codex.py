@@ -9,6 +9,7 @@ they look for updates on the net.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _ROLLOUTS = 200
 #: bytes of a rollout's first line in which its folder stands
 _META = 4096
 _QUIET = {"suppress_unstable_features_warning": True, "check_for_update_on_startup": False}
+#: what Codex takes as the name of an MCP server
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class CodexAgent:
@@ -56,6 +59,8 @@ class CodexAgent:
             parse_permissions(spec.permissions)
         except UsageError as error:
             return f"agent {spec.name}: {error.message}"
+        if strange := [name for name in _named(spec.mcp) if not _NAME.fullmatch(name)]:
+            return f"agent {spec.name}: Codex takes no MCP server called {strange[0]!r}: use letters, digits, - and _"
         return why_not_startable(_program(spec)[0], {**env, **spec.env}, f"agent {spec.name}")
 
     def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
@@ -182,9 +187,13 @@ def _git_directories(workspace: Path) -> list[str]:
 
 
 def _servers(mcp: Mapping[str, Any]) -> dict[str, Any]:
-    """MCP servers as settings; secrets belong in variables of the process."""
+    """MCP servers as settings, one by one: the person's own stay. Names stand bare: quotes would be part of them."""
+    return {f"mcp_servers.{name}": _server(one) for name, one in _named(mcp).items()}
+
+
+def _named(mcp: Mapping[str, Any]) -> Mapping[str, Any]:
     servers = mcp.get("mcpServers", mcp)
-    return {f"mcp_servers.{toml(name)}": _server(one) for name, one in servers.items()}
+    return servers if isinstance(servers, Mapping) else {}
 
 
 def _server(server: Any) -> Any:
