@@ -289,7 +289,8 @@ class Signal:
     request, text, options: [[key, text]], questions, tool, input} · withdrawn{request} · usage{key, model, usage} ·
     turn_ended{result: TurnResult, reason, text} · status{status} · retry{reason, delay_s} · garbage{bytes} ·
     reply{request, data}: a record for the agent that nobody has to be asked for · unfit{reason}: it cannot begin, so
-    the session is over and the turn that waits for it failed · notice{text}: something that the person should know
+    the session is over and the turn that waits for it failed · notice{text}: something that the person should know ·
+    sign{source, what, text, at, until}: a sign by itself (core.evidence), from a source other than the protocol
     """
 
     type: str

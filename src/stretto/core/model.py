@@ -306,7 +306,10 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One conversation of an agent in a workspace. `generation` fences late events of an old process."""
+    """One conversation of an agent in a workspace. `generation` fences late events of an old process.
+
+    `signs` is what was seen of it and `belief` what was made of that (core.evidence); `evidence` says it in words.
+    """
 
     id: str
     task: str
@@ -326,6 +329,8 @@ class Session:
     evidence: tuple[str, ...] = ()
     cursor: int = 0
     parser: dict[str, Any] = field(default_factory=dict)
+    signs: tuple[Any, ...] = ()
+    belief: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from stretto.core.evidence import Sign, What
 from stretto.core.model import (
     Delivery,
     Item,
@@ -29,6 +30,7 @@ from stretto.core.model import (
     TurnResult,
     Usage,
 )
+from stretto.engine import believing
 from stretto.engine.acts.endings import back, fail_waiting
 from stretto.engine.acts.rows import add_control, close_permissions, open_item, short_id
 from stretto.engine.parts import Parts
@@ -130,8 +132,7 @@ class Pump:
                 _take_delivery(tx, session, message, state)
                 _take_turn(tx, session, message, state)
             if gone:
-                tx.update(Session, session.id, status=SessionStatus.EXITED, status_at=tx.now, evidence=("exit.json",))
-                tx.event("session.status", task=session.task, session=session.id, status="exited")
+                believing.note(tx, session.id, believing.of_exit(state.exit or {}), now=SessionStatus.EXITED)
         return True
 
 
@@ -153,7 +154,7 @@ def _take_delivery(tx: Writer, session: Session, message: Message, state: ShimSt
         return
     turn = message.kind is MessageKind.TURN
     if message.kind is MessageKind.CONTROL and message.origin is Origin.ANSWER:
-        tx.update(Session, session.id, status=SessionStatus.WORKING, status_at=tx.now, evidence=("got an answer",))
+        _resumes(tx, session, "got an answer")
     tx.update(
         Message,
         (message.task, message.n),
@@ -162,8 +163,17 @@ def _take_delivery(tx: Writer, session: Session, message: Message, state: ShimSt
     )
     tx.event("message.delivered", task=message.task, n=message.n, kind=message.kind)
     if turn:
-        parser = {**session.parser, "began": True}
-        tx.update(Session, session.id, status=SessionStatus.WORKING, status_at=tx.now, parser=parser)
+        tx.update(Session, session.id, parser={**session.parser, "began": True})
+        now = tx.one(Message, "task = ? AND n = ?", message.task, message.n)
+        if now is not None and now.result is None:
+            _resumes(tx, session, f"got message {message.n}")
+
+
+def _resumes(tx: Writer, session: Session, why: str) -> None:
+    """It has got something to do; unless it asks already: its output is read before the record of the delivery."""
+    asks = "session = ? AND kind IN ('question', 'permission') AND closed_at IS NULL AND answer IS NULL"
+    if tx.one(Item, asks, session.id) is None:
+        believing.note(tx, session.id, (What.WORKING, why))
 
 
 def _take_turn(tx: Writer, session: Session, message: Message, state: ShimState) -> None:
@@ -202,7 +212,7 @@ def end_turn(tx: Writer, session: Session, n: int, result: TurnResult, reason: s
         ended_at=tx.now,
         delivered_at=turn.delivered_at or tx.now,
     )
-    tx.update(Session, session.id, status=SessionStatus.IDLE, status_at=tx.now)
+    believing.note(tx, session.id, (believing.of_result(result, reason), reason))
     tx.update(Task, session.task, interrupt=False)  # it was meant for this turn
     tx.event("turn.ended", task=session.task, n=n, result=result, reason=reason, seconds=seconds)
 
@@ -219,32 +229,32 @@ class _Taker:
     def __init__(self, tx: Writer, session: Session, state: dict[str, Any]) -> None:
         self.tx, self.session, self.state = tx, session, state
         self._text: list[str] = []
-        self._status: tuple[SessionStatus, str] | None = None
+        self._signs: list[Sign] = []
 
     def __call__(self, signal: Signal) -> None:
+        sign = believing.of_signal(signal, self.session.generation, self.tx.now)
+        if sign is not None:
+            self._signs.append(sign)
         handler: Callable[[dict[str, Any]], None] | None = getattr(self, f"_on_{signal.type}", None)
         if handler is not None:
             handler(signal.data)
 
     def flush(self) -> None:
-        """Write the gathered text and the last status."""
+        """Write the gathered text, and what was seen."""
         turn = self._turn()
         if self._text and turn is not None:
             output = (turn.output + "".join(self._text))[-OUTPUT_KEPT:]
             self.tx.update(Message, (turn.task, turn.n), output=output)
         self._text = []
-        if self._status is not None:
-            status, evidence = self._status
-            if status is not self.session.status:
-                self.tx.event("session.status", task=self.session.task, session=self.session.id, status=status)
-            self.tx.update(Session, self.session.id, status=status, status_at=self.tx.now, evidence=(evidence,))
+        signs, self._signs = self._signs, []
+        if turn is None and self.session.mode == "stream":  # words after a turn's end are no work
+            signs = [replace(one, what=What.SOUND) if one.what is What.WORKING else one for one in signs]
+        heard: list[Sign | tuple[What, str]] = [*signs] or [(What.SOUND, "")]
+        believing.note(self.tx, self.session.id, *heard)
 
     def _turn(self) -> Message | None:
         """The turn that the agent is in: the first one of the session that is not over."""
         return running_turn(self.tx, self.session.id)
-
-    def _saw(self, status: SessionStatus, evidence: str) -> None:
-        self._status = (status, evidence)
 
     def _on_started(self, data: dict[str, Any]) -> None:
         if data.get("conversation"):
@@ -252,22 +262,11 @@ class _Taker:
         if data.get("model"):
             self.tx.update(Session, self.session.id, model=data["model"])
 
-    def _on_turn_started(self, data: dict[str, Any]) -> None:
-        self._saw(SessionStatus.WORKING, "protocol: turn started")
-
     def _on_text(self, data: dict[str, Any]) -> None:
         self._text.append(str(data.get("text", "")) + "\n")
-        self._saw(SessionStatus.WORKING, "output")
-
-    def _on_tool(self, data: dict[str, Any]) -> None:
-        self._saw(SessionStatus.WORKING, f"tool {data.get('name', '')}")
 
     def _on_retry(self, data: dict[str, Any]) -> None:
         self.tx.event("session.retry", task=self.session.task, session=self.session.id, **data)
-        self._saw(SessionStatus.WORKING, f"retries: {data.get('reason', '')}")
-
-    def _on_status(self, data: dict[str, Any]) -> None:
-        self._saw(SessionStatus(data["status"]), str(data.get("evidence", "protocol")))
 
     def _on_asked(self, data: dict[str, Any]) -> None:
         turn = self._turn()
@@ -288,7 +287,6 @@ class _Taker:
                 generation=self.session.generation,
             ),
         )
-        self._saw(SessionStatus.WAITING, f"asks: {kind.value}")
 
     def _on_withdrawn(self, data: dict[str, Any]) -> None:
         key = f"request:{self.session.id}:{data.get('request')}"
@@ -336,7 +334,6 @@ class _Taker:
         result = TurnResult(data["result"])
         end_turn(self.tx, self.session, turn.n, result, str(data.get("reason") or ""))
         close_permissions(self.tx, self.session, "the turn is over")
-        self._saw(SessionStatus.IDLE, "protocol: turn ended")
 
     def _on_garbage(self, data: dict[str, Any]) -> None:
         self.tx.event("session.garbage", task=self.session.task, session=self.session.id, **data)

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from sqlite3 import Row
 
+from stretto.core.evidence import Status
 from stretto.core.inbox import options
 from stretto.core.model import Item, ItemKind, Run, Session, SessionStatus, State, Task
+from stretto.engine import believing
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.parts import Parts
 from stretto.store.sqlite import Reader, Writer
@@ -72,6 +74,15 @@ class Silence:
             self._seen[id].told = True
             self._tell(id, rows[id], limit)
         self._end_the_deaf()
+        self._judge_anew()
+
+    def _judge_anew(self) -> None:
+        """What signs of several sources say together can change by time alone."""
+        with self._parts.store.read() as db:
+            several = db.select(Session, "ended_at IS NULL AND json_array_length(signs) > 1 AND mode != 'stream'")
+        for session in several:
+            with self._parts.store.write() as tx:
+                believing.again(tx, tx.one(Session, "id = ?", session.id) or session)
 
     def _end_the_deaf(self) -> None:
         with self._parts.store.read() as db:
@@ -114,7 +125,8 @@ class Silence:
             if session is None or task is None or run is None or task.outcome is not None:
                 return
             text = f"the agent has said nothing for {limit / 60:g} minutes"
-            tx.update(Session, id, status=SessionStatus.STALLED, status_at=tx.now, evidence=(text,))
+            said = {"status": Status.STALLED.value, "reason": text, "until": None}
+            tx.update(Session, id, status=SessionStatus.STALLED, evidence=(text, *session.evidence), belief=said)
             tx.event("session.status", task=task.uid, session=id, status=SessionStatus.STALLED)
             if run.approve == "auto":
                 end_task(tx, task, State.FAILED, text)

@@ -17,7 +17,9 @@ from typing import Any
 from stretto.agentapi.protocol import question_key
 from stretto.agentapi.server import AgentServer
 from stretto.core.errors import StrettoError, TimedOut, Unavailable
-from stretto.core.model import Item, ItemKind, Session, SessionStatus, Task, Usage
+from stretto.core.evidence import What
+from stretto.core.model import Item, ItemKind, Session, Task, Usage
+from stretto.engine import believing
 from stretto.engine.acts.rows import open_item, short_id
 from stretto.engine.acts.session import agent_socket
 from stretto.engine.parts import Parts
@@ -141,7 +143,7 @@ class Sockets:
                 generation=session.generation,
             ),
         )
-        tx.update(Session, session.id, status=SessionStatus.WAITING, status_at=tx.now, evidence=("asks a question",))
+        believing.note(tx, session.id, (What.ASKING, str(args["text"])[:200]))
 
     def _look(self, session: Session, key: str) -> dict[str, Any] | None:
         """The answer, marked as handed out; None while there is none. Raises when there will be none."""
@@ -161,7 +163,7 @@ class Sockets:
             return
         with self._parts.store.write() as tx:
             tx.update(Item, item.id, applied_at=tx.now, closed_at=tx.now)
-            tx.update(Session, session.id, status=SessionStatus.WORKING, status_at=tx.now, evidence=("got an answer",))
+            believing.note(tx, session.id, (What.WORKING, "got an answer"))
             tx.event("item.closed", task=item.task, item=item.id, reason="answered")
         self._parts.nudge(session.task)
 

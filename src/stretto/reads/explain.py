@@ -6,6 +6,7 @@ import json
 import os
 from typing import Any
 
+from stretto.core.evidence import believe, evidence_of, from_plain
 from stretto.core.model import TERMINAL, QueueState, SessionStatus, State, Task
 from stretto.reads import find
 from stretto.reads.answering import answer_command, look_command
@@ -61,7 +62,7 @@ def evidence(db: Reader, p: Place, now: float, live: bool) -> list[Json]:
     if t.workspace is not None:
         there = os.path.isdir(t.workspace)  # noqa: PTH112 (pathlib is not worth its import here)
         add("worktree", t.workspace if there else f"{t.workspace} is gone", now)
-    _session(p, live, add)
+    _session(p, now, live, found, add)
     _progress(p, add)
     for at, text in packages(db, t.uid):
         add("packages", text, at)
@@ -102,7 +103,7 @@ def clashing(db: Reader, task: Task) -> list[str]:
     return found
 
 
-def _session(p: Place, live: bool, add: Any) -> None:
+def _session(p: Place, now: float, live: bool, found: list[Json], add: Any) -> None:
     s = p.facts.session
     if s is None:
         return
@@ -111,9 +112,10 @@ def _session(p: Place, live: bool, add: Any) -> None:
         add("session", f"{SessionStatus.EXITED.value}: {why}", s.ended_at)
         return
     status = s.status if live else SessionStatus.UNKNOWN
-    add("session", status.value if live else "unknown: no daemon watches it", s.status_at or s.started_at)
-    for line in s.evidence:
-        add("session says", line, s.status_at or s.started_at)
+    believed = f"{status.value}: {s.belief['reason']}" if s.belief.get("reason") else status.value
+    add("session", believed if live else "unknown: no daemon watches it", s.status_at or s.started_at)
+    belief = believe(from_plain(s.signs), now, generation=s.generation, silence=float("inf"))
+    found.extend({**row, "signal": f"session: {row['signal']}"} for row in evidence_of(belief))
 
 
 def _progress(p: Place, add: Any) -> None:

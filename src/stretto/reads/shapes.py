@@ -130,6 +130,7 @@ def session_json(s: Session | None, now: float, live: bool) -> Json | None:
         "status": "exited" if over else s.status.value if live else "unknown",
         "age_s": age(s.ended_at or s.status_at or s.started_at, now),
         "evidence": list(s.evidence),
+        "belief": {**s.belief, "until": iso(s.belief.get("until"))} if s.belief and live and not over else None,
         "generation": s.generation,
         "conversation": s.conversation,
         "end_reason": s.end_reason,

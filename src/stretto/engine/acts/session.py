@@ -19,10 +19,11 @@ from stretto import files
 from stretto.agentapi.protocol import MAX_SOCKET_PATH, SOCKET, socket_path
 from stretto.core.actions import Deliver, Interrupt, Recover, Stop
 from stretto.core.errors import StrettoError
+from stretto.core.evidence import What
 from stretto.core.facts import Facts
-from stretto.core.model import Delivery, Message, MessageKind, Origin, Session, Task, TurnResult
+from stretto.core.model import Delivery, Message, MessageKind, Origin, Session, SessionStatus, Task, TurnResult
 from stretto.core.who import FALLBACK, NO_SANDBOX, agent_of, choices_of, sandbox
-from stretto.engine import environment, messages, sandboxing
+from stretto.engine import believing, environment, messages, sandboxing
 from stretto.engine.acts import endings
 from stretto.engine.acts.endings import Ending
 from stretto.engine.acts.rows import add_control, close_permissions, count_fall, short_id
@@ -411,7 +412,7 @@ def end_session(parts: Parts, session: Session, why: str) -> None:
     with parts.store.write() as tx:
         if tx.value("SELECT ended_at FROM sessions WHERE id = ?", session.id) is not None:
             return
-        tx.update(
-            Session, session.id, ended_at=tx.now, end_reason=why, exit_code=code, status="exited", status_at=tx.now
-        )
+        sign = believing.of_exit(state.exit) if state.exit else (What.FELL, f"no record of its end: {why}")
+        believing.note(tx, session.id, sign, now=SessionStatus.EXITED)
+        tx.update(Session, session.id, ended_at=tx.now, end_reason=why, exit_code=code, status_at=tx.now)
         tx.event("session.ended", task=session.task, session=session.id, reason=why, code=code)
