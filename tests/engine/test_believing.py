@@ -47,8 +47,9 @@ RECORDED = [(agent, name) for agent, names in EXPECTED.items() for name in names
 def replayed(agent: str, name: str) -> list[Sign]:
     """The signs in what a real program wrote, a tenth of a second apart."""
     adapter, state = agents.find(agent), {"handshake": True}
-    folder = GOLDEN if agent == "claude" else GOLDEN / agent
-    signals = [s for line in (folder / f"{name}.jsonl").read_bytes().splitlines() for s in adapter.parse(line, state)]
+    signals = [
+        s for line in (GOLDEN / agent / f"{name}.jsonl").read_bytes().splitlines() for s in adapter.parse(line, state)
+    ]
     found = [believing.of_signal(signal, 1, 1000 + n / 10) for n, signal in enumerate(signals)]
     return [sign for sign in found if sign is not None]
 
