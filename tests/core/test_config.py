@@ -152,6 +152,7 @@ def test_the_frozen_value_is_json_and_keeps_no_secret_value():
         ("[project]\nkeep_landed = 'yes'\ntarget = 'a..b'\n", [("project.keep_landed", 2), ("project.target", 3)]),
         ("[project]\nbranch_prefix = 'refs/heads'\n", [("project.branch_prefix", 2)]),
         ("[workspace]\nenv_file = '../x'\n", [("workspace.env_file", 2)]),
+        ("[workspace]\npool = 17\n", [("workspace.pool", 2)]),
         ("[workspace]\ndependencies = 'npm'\n", [("workspace.dependencies", 2)]),
         ("[workspace]\ndependencies = ['../x']\n", [("workspace.dependencies", 2)]),
         ("[workspace]\ndependencies = [1]\n", [("workspace.dependencies", 2)]),
@@ -358,7 +359,9 @@ def test_what_is_found(files, checks, dependencies):
 def test_whose_packages_are_installed_must_be_trusted(written, read, asked):
     config = load(f"[workspace]\ndependencies = {written}\n")
     assert config.dependencies == read
-    found = trust.commands(resolve(config, parse_plan("## a: T\n")[0]))
+    frozen = resolve(config, parse_plan("## a: T\n")[0])
+    assert frozen["pool"] == (2 if read else 0)
+    found = trust.commands(frozen)
     assert [command.text for command in found if command.kind == "dependencies"] == asked
 
 

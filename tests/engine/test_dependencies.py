@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stretto.engine import spares
 from tests.engine.spine import Spine, plan, running, task, turns, write
+from tests.support import rows
 from tests.support.npm import FakeNpm, lock, project
 
-CONFIG = "[workspace]\ndependencies = true\n"
+CONFIG = "[workspace]\ndependencies = true\npool = 0\n"
 NEEDS = '["test -e node_modules/left/index.js"]'
 
 
@@ -100,3 +104,40 @@ def test_what_a_set_up_says_can_be_read_while_it_runs(spine: Spine, tmp_path: Pa
     assert spine.call_read("logs", task="one")["folder"] is None
     go.touch()
     spine.wait_item("review")
+
+
+def sealed(spine: Spine) -> list[str]:
+    """The bays of spares that are complete."""
+    folder = spine.repo.path.parent / f"{spine.repo.path.name}.worktrees" / ".stretto" / "bays"
+    markers = [json.loads(path.read_text()) for path in folder.glob("[0-9]*.json")]
+    return sorted(f"{each['number']:02d}" for each in markers if each["purpose"] == "spare" and each["sealed"])
+
+
+def test_the_next_task_begins_in_a_spare(spine: Spine):
+    script = {id: turns([write(f"{id}.txt", id)]) for id in ("one", "two")}
+    spine.repo.commit("a pool", {"stretto.toml": "[workspace]\ndependencies = true\n"})
+    text = plan(task("one"), task("two", needs="one"), checks=NEEDS)
+    spine.run(text, script, approve="human")
+    item = spine.wait_item("review")
+    assert item.task == spine.task("one").uid
+    (spare,) = spine.wait(lambda: sealed(spine))
+    spine.call("answer", item=item.id, answer="approve")
+    spine.wait(lambda: spine.task("two").workspace, 60)
+    assert Path(str(spine.task("two").workspace)).name == spare
+    spine.wait(lambda: [item for item in spine.items() if item.task == spine.task("two").uid], 60)
+    rungs = {event.task: event.data["rung"] for event in spine.events("dependencies.ready")}
+    assert rungs[spine.task("two").uid] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("roles", "asked"),
+    [
+        ({}, True),
+        ({"implementer": {"permissions": "skip"}}, False),
+        ({"implementer": {"permissions": "ask"}, "tester": {"permissions": None}}, True),
+    ],
+)
+def test_packages_of_those_who_may_do_everything_go_to_nobody(roles: dict[str, dict[str, str]], asked: bool):
+    run = rows.run()
+    assert spares.asks(replace(run, config={**run.config, "roles": roles})) == asked
+    assert not spares.asks(None)

@@ -233,6 +233,7 @@ def calls(world: dict[str, Any]) -> dict[str, Callable[[Repository], object]]:
             r.add_worktree(gate, None, main, "x"),
             r.add_worktree(gate.with_name("03"), "b/x", side, "x"),
         ),
+        "turn_worktree": lambda r: r.turn_worktree(gate, "b/turned", main, "x"),
         "switch_worktree": lambda r: r.switch_worktree(gate, side),
         "upstream": lambda r: r.upstream("main"),
         "fetch": lambda r: r.fetch("origin", "main", 30),

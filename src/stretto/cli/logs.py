@@ -79,7 +79,7 @@ def _write_check(found: Json, name: str, tail: int | None) -> None:
     except OSError as error:
         raise StrettoError(f"{runs[-1]['output']} cannot be read: {error.strerror}", code="unreadable") from error
     _print_text(data[-tail:].decode("utf-8", "replace") if tail else data.decode("utf-8", "replace"))
-    for left in runs[-1]["files"]:
+    for left in runs[-1].get("files", ()):
         click.echo(f"left: {left['path']} ({left['bytes']} bytes)", err=True)
 
 

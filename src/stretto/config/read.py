@@ -39,6 +39,7 @@ class Config:
     keep_landed: bool = False
     copy: tuple[str, ...] = ()
     dependencies: dict[str, Any] | None = None
+    pool: int | None = None
     setup: tuple[dict[str, Any], ...] = ()
     env: dict[str, Any] = field(default_factory=dict)
     env_file: str | None = None
@@ -164,6 +165,7 @@ TABLES: dict[str, v.Reader] = {
         {
             "copy": v.texts,
             "dependencies": _dependencies,
+            "pool": v.number(0, 16),
             "setup": v.commands,
             "env": v.variables,
             "env_file": _FILE,

@@ -16,6 +16,8 @@ from stretto.core.plan import ROLES, Plan
 from stretto.core.plan_values import check_json
 
 DEFAULT_AGENT = "claude"
+#: spares of the warm pool where nothing is said of it, but packages are brought in
+SPARES = 2
 #: agents that need no configuration unless the caller knows better
 READY = ("claude",)
 
@@ -68,6 +70,7 @@ def resolve(
         "keep_landed": config.keep_landed,
         "copy": list(config.copy),
         "dependencies": dict(config.dependencies) if config.dependencies else None,
+        "pool": config.pool if config.pool is not None else SPARES if config.dependencies else 0,
         "setup": [dict(command) for command in config.setup],
         "env_file": config.env_file,
         "ports": dict(config.ports),

@@ -27,7 +27,7 @@ from stretto import files
 from stretto.agents import find as find_agent
 from stretto.checks.run import CheckRunner
 from stretto.core.errors import StrettoError
-from stretto.core.model import Session
+from stretto.core.model import Run, Session
 from stretto.engine import aftermath
 from stretto.engine.clock import SystemClock
 from stretto.engine.disk import Disk
@@ -37,6 +37,7 @@ from stretto.engine.pump import Pump
 from stretto.engine.reconcile import Reconciler
 from stretto.engine.silence import Silence
 from stretto.engine.sockets import Sockets
+from stretto.engine.spares import Spares, Want
 from stretto.engine.warmth import Warmth
 from stretto.git.repository import Repository
 from stretto.home import Home
@@ -99,6 +100,7 @@ class Engine:
         self.reconciler = Reconciler(self.parts, self._pool, self._after_pass, self.disk.low)
         self._checkouts = aftermath.Watch(self.parts)
         self._warmth = Warmth(self.parts, self._stopping.is_set)
+        self._spares = Spares(self.parts)
         self.sockets = Sockets(self.parts)
         self._fifo = -1
         self._sweeps = 0
@@ -204,11 +206,15 @@ class Engine:
         with self.store.read() as db:
             rows = db.rows("SELECT DISTINCT repo, target FROM queue WHERE state IN ('waiting', 'testing', 'landing')")
             queues = {(str(row["repo"]), str(row["target"])) for row in rows} | set(aftermath.debtors(db))
-            cold = [] if self.disk.low() else self._warmth.cold(db)
+            low = self.disk.low()
+            cold = [] if low else self._warmth.cold(db)
+            wants = [] if low else self._spares.wanted(db)
         for repo, target in sorted(queues):
             self._land(repo, target, functools.partial(self._land_entries, repo, target))
         for run, uid in cold:
             self._land(run.repo, run.target, functools.partial(self._warmth.warm, run, uid))
+        for want in wants:
+            self._landing.submit(self._make_spares, want)
         for found in self._checkouts.changed():
             self._landing.submit(self._look, *found)
 
@@ -218,6 +224,16 @@ class Engine:
             self._checkouts.look(repo, root, branch)
         except StrettoError as error:
             _log.info("the checkout %s: %s", root, error.message)
+
+    def _make_spares(self, want: Want) -> None:
+        def run_of(uid: str) -> Run | None:
+            with self.store.read() as db:
+                return db.one(Run, "id = (SELECT run FROM tasks WHERE uid = ?)", uid)
+
+        try:
+            self._spares.make(want, run_of)
+        except Exception:  # a saving of time that fails is logged, and nobody waits for it
+            _log.exception("the warm pool for %s", want.run.id)
 
     def _land(self, repo: str, target: str, work: Callable[[], None]) -> None:
         """Let a thread work at a queue, unless one does: it looks at all that is there."""

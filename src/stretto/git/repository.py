@@ -171,6 +171,10 @@ class Repository:
         """Let a gate's worktree show a commit: detached and clean; ignored files are kept."""
         worktree.switch_worktree(self.context, path, commit)
 
+    def turn_worktree(self, path: Path, branch: str, commit: str, reason: str) -> None:
+        """Give a detached worktree that nobody works in to a branch, made at `commit` unless it is there."""
+        worktree.turn_worktree(self.context, path, branch, commit, reason)
+
     def forget_worktree(self, path: Path) -> None:
         """Drop the registration of a worktree whose folder is gone."""
         worktree.forget_worktree(self.context, path)

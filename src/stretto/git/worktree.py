@@ -158,16 +158,63 @@ def switch_worktree(context: Context, path: Path, commit: str) -> None:
         failpoint("daemon.git.worktree_switch.before")
         _detach(context, worktree, commit)
         failpoint("daemon.git.worktree_switch.detached")
-        shadow.set_head(worktree, place)
-        full = replace(place, index=place.git_dir / "index.full")
-        if (place.git_dir / "index").exists():
-            shadow.copy_index(place.git_dir / "index", place.git_dir / "index.full")
-        run.run(full, "read-tree", "--reset", "-u", commit, timeout=run.LONG)
-        run.run(full, "clean", "-ffdq", timeout=run.LONG)
-        shadow.replace_index(place, place.git_dir / "index.full", commit, refs.tree_of(context, commit))
-        shadow.copy_index(place.git_dir / "index.full", worktree.index)
-        survey.remember_unforced(context, worktree, place, commit)
+        _show(context, worktree, place, commit)
     failpoint("daemon.git.worktree_switch.after")
+
+
+def turn_worktree(context: Context, path: Path, branch: str, commit: str, reason: str) -> None:
+    """Let a worktree of ours show a branch, made at `commit` unless it exists: clean, ignored files kept.
+
+    For one that nobody has worked in; `reason` is why it is locked now. Safe to repeat. Raises StrettoError as
+    `add_worktree` does when the branch cannot be had.
+    """
+    run.oid(commit)
+    worktree = shadow.find_worktree(context, path)
+    ref = f"refs/heads/{run.plain(branch)}"
+    if path == context.root:
+        raise StrettoError("the main checkout is never switched", object=str(path), code="not_ours")
+    with files.lock(context.lock, wait=run.TIMEOUT):
+        taken = holder(context, branch)
+        if taken not in (None, path):
+            raise StrettoError(
+                f"the branch {branch} is checked out at {taken}", object=str(taken), code="branch_checked_out"
+            )
+        if refs.read_ref(context, ref) is None:
+            blocker = refs.in_the_way(context, ref)
+            if blocker is not None:
+                raise refs.blocked(ref, blocker)
+            refs.update_ref(context, ref, commit, None, f"branch: Created from {commit}")
+        _attach(context, worktree, ref)
+        files.replace(worktree.admin / "locked", os.fsencode(reason))
+    failpoint("daemon.git.worktree_turn.attached")
+    with shadow.shadow(context, worktree) as place:
+        (worktree.admin / "index.lock").unlink(missing_ok=True)
+        _show(context, worktree, place, refs.read_ref(context, ref) or commit)
+    failpoint("daemon.git.worktree_turn.after")
+
+
+def _show(context: Context, worktree: Worktree, place: run.Place, commit: str) -> None:
+    """Write the files of the commit at HEAD over what is there; untracked files go, ignored ones stay."""
+    shadow.set_head(worktree, place)
+    full = replace(place, index=place.git_dir / "index.full")
+    if (place.git_dir / "index").exists():
+        shadow.copy_index(place.git_dir / "index", place.git_dir / "index.full")
+    run.run(full, "read-tree", "--reset", "-u", commit, timeout=run.LONG)
+    run.run(full, "clean", "-ffdq", timeout=run.LONG)
+    shadow.replace_index(place, place.git_dir / "index.full", commit, refs.tree_of(context, commit))
+    shadow.copy_index(place.git_dir / "index.full", worktree.index)
+    survey.remember_unforced(context, worktree, place, commit)
+
+
+def _attach(context: Context, worktree: Worktree, ref: str) -> None:
+    """Let HEAD be a branch, as `_detach` lets it be a commit."""
+    lock = worktree.admin / "HEAD.lock"
+    lock.unlink(missing_ok=True)
+    if not os.path.lexists(context.common / "reftable"):
+        lock.write_text(f"ref: {ref}\n")
+        files.move_over(lock, worktree.admin / "HEAD")
+        return
+    run.run(run.Place(worktree.admin), "symbolic-ref", "-m", "stretto: turned", "HEAD", ref, cwd=context.common)
 
 
 def _detach(context: Context, worktree: Worktree, commit: str) -> None:

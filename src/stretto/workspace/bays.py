@@ -35,9 +35,10 @@ from stretto.workspace import deletion, environment, journal, registration, stac
 from stretto.workspace.dependencies import Copier, Ladder
 from stretto.workspace.describer import Describer
 from stretto.workspace.folder import Folder, locate
-from stretto.workspace.journal import GATE, TASK, Bay, Cabinet, Record
+from stretto.workspace.journal import GATE, SPARE, TASK, Bay, Cabinet, Record
 from stretto.workspace.layers import Layer, Leftover, Stack
 from stretto.workspace.maker import Maker
+from stretto.workspace.pool import Pool, brought_back
 from stretto.workspace.settings import Settings
 from stretto.workspace.teardown import Teardown
 
@@ -82,6 +83,18 @@ class Bays:
             self._teardown,
             current=self._current,
             take_layers=self._take_layers,
+        )
+
+        self._pool = Pool(
+            git,
+            self.folder,
+            home,
+            self._bays,
+            self._records,
+            self._maker,
+            self._teardown,
+            self._ladder,
+            lambda owner, commit: self._reserve(owner, SPARE, commit, None),
         )
 
     @classmethod
@@ -217,6 +230,15 @@ class Bays:
             known = self._ladder.installed(path, bay, env, dependency, keep=keep)
             self._bays.put(bay.name, replace(bay, deps=known))
 
+    def warm(self, commit: str, count: int, env: Mapping[str, str], clean: Callable[[str], bool]) -> int:
+        """Have spares for workspaces to come (`pool.py`), then take away what nobody needs; how many were made."""
+        self.folder.prepare()
+        self._teardown.recover()
+        made = self._pool.fill(commit, count, env, clean)
+        if self._ladder is not None:
+            self._ladder.sweep()
+        return made
+
     def filled(self, path: Path, commit: str) -> None:
         """The commands that were `due` in this workspace, which shows `commit`, have passed."""
         bay = self._at(path)
@@ -263,14 +285,19 @@ class Bays:
             if bay is not None:
                 return bay
             made = branch is not None and self._git.read_ref(f"refs/heads/{branch}") is None
-            bay = Bay(self._number(), self._home, owner, purpose, branch, commit, self._now(), branch_made=made)
+            bay = Bay(0, self._home, owner, purpose, branch, commit, self._now(), branch_made=made)
+            spare = self._pool.take(bay) if purpose == TASK and branch is not None else None
+            if spare is not None:
+                return spare
+            bay = replace(bay, number=self._number(spare=purpose == SPARE))
             self._bays.put(bay.name, bay)
         failpoint("daemon.workspace.reserved")
         return bay
 
-    def _number(self) -> int:
+    def _number(self, *, spare: bool = False) -> int:
+        """The lowest free number; a spare, which nobody has asked for, is in the way of nothing that may come back."""
         taken = {bay.number for bay in self._bays.all().values()}
-        kept = {record.marker.number for record in self._records.all().values() if record.reason != "landed"}
+        kept = {record.marker.number for record in self._records.all().values() if spare or record.reason != "landed"}
         number = 1
         while number in taken or os.path.lexists(self.folder.bay(number)) or (number in kept and number <= _GENEROUS):
             number += 1
@@ -286,6 +313,8 @@ class Bays:
             known = {name: dict(step) for name, step in layers.items()}
             bay = self._bays.put(bay.name, replace(bay, layers=known))
 
+        if bay.purpose == SPARE:
+            return bay, {}
         known = self._describer.before_layers(bay, start, env)
         values = self._stack.take(replace(self._teardown.place(bay), environment=known), bay, put)
         return bay, values
@@ -322,7 +351,12 @@ class Bays:
         self._teardown.recover()
         record = self._teardown.known(removal)
         with files.lock(self.folder.lock, wait=60.0), self._hold(record.marker.number):
-            return self._teardown.undo(self._teardown.known(removal))
+            record = self._teardown.known(removal)
+            done = self._teardown.undo(record)
+            bay = self._at(done.path)
+            if bay is not None and record.lent and self._ladder is not None:
+                self._bays.put(bay.name, brought_back(self._ladder, bay, done.path, record.lent))
+            return done
 
     def removals(self) -> list[Removal]:
         """What lies in quarantine, newest first. `bytes` is None: `measured` counts them."""
@@ -352,7 +386,7 @@ class Bays:
         owned = set(owners)
         bays = self._bays.all().values()
         foreign = {self.folder.of(bay) for bay in bays if bay.home != self._home}
-        ours = {self.folder.of(bay) for bay in bays if bay.purpose == GATE or bay.owner in owned}
+        ours = {self.folder.of(bay) for bay in bays if bay.purpose in (GATE, SPARE) or bay.owner in owned}
         links = {self.folder.path / bay.link for bay in bays if bay.link}
         known = foreign | ours | links | {self.folder.path / ".stretto", self.folder.quarantine}
         present = set(self.folder.path.iterdir()) if self.folder.path.is_dir() else set()

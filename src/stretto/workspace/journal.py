@@ -19,7 +19,7 @@ from stretto import files
 from stretto.failpoints import failpoint
 
 #: what a bay is for
-TASK, GATE = "task", "gate"
+TASK, GATE, SPARE = "task", "gate", "spare"
 MAKING, MADE = "making", "made"
 TAKING, TAKEN, GIVEN = "taking", "taken", "given"
 REMOVING, REMOVED, UNDOING, PURGING = "removing", "removed", "undoing", "purging"
@@ -31,6 +31,7 @@ class Bay:
 
     `layers`: what it holds besides the worktree, `{name: {"state", "data"}}`. `adopted`: the path of a worktree that
     somebody else made; stretto never moves or deletes it. `deps`: the packages that are there (`dependencies/`).
+    `sealed`: the seal of a spare that is complete. `spare`: the worktree of this bay in `making` is one.
     """
 
     number: int
@@ -48,6 +49,8 @@ class Bay:
     layers: dict[str, dict[str, Any]] = field(default_factory=dict)
     adopted: str | None = None
     deps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sealed: str | None = None
+    spare: bool = False
 
     @property
     def name(self) -> str:
@@ -57,7 +60,10 @@ class Bay:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A removal. `tip`: what the branch pointed at if it is to be deleted. `tree`: there was a tree to move."""
+    """A removal. `tip`: what the branch pointed at if it is to be deleted. `tree`: there was a tree to move.
+
+    `lent`: packages that went to a spare, as the marker knew them.
+    """
 
     id: str
     reason: str
@@ -69,6 +75,7 @@ class Record:
     refs: dict[str, str] = field(default_factory=dict)
     tree: bool = True
     state: str = REMOVING
+    lent: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def marker(self) -> Bay:

@@ -21,7 +21,7 @@ from stretto.failpoints import failpoint
 from stretto.interfaces import Git
 from stretto.workspace import bootstrap, deletion, journal, registration
 from stretto.workspace.folder import Folder
-from stretto.workspace.journal import GATE, Bay, Cabinet
+from stretto.workspace.journal import GATE, SPARE, Bay, Cabinet
 from stretto.workspace.settings import Settings
 from stretto.workspace.teardown import Teardown
 
@@ -66,7 +66,7 @@ class Maker:
                 bay, admin = self._write(bay, start, fresh)
             bay = replace(bay, admin=admin, link=self._link(bay), ready=None)
             bay, values = self._take_layers(bay, start, env)
-            made = self._bays.put(bay.name, replace(bay, state=journal.MADE))
+            made = self._bays.put(bay.name, replace(bay, state=journal.MADE, spare=False))
         except (StrettoError, OSError) as error:
             full = _is_full(error) or files.free_bytes(self._folder.path) < _FULL
             if fresh:
@@ -86,8 +86,13 @@ class Maker:
             # from here on the tree is unproven again: a crash must not let it pass for a whole one
             bay = self._bays.put(bay.name, replace(bay, state=journal.MAKING, branch_made=False))
             self._git.forget_worktree(path)
-        self._git.add_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
+        if fresh and bay.spare and bay.branch is not None:
+            self._git.turn_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
+        else:
+            self._git.add_worktree(path, bay.branch, start, f"stretto {bay.purpose} {bay.owner}")
         admin = registration.name_of(self._folder.common, path, path.name)
+        if bay.purpose == SPARE:
+            return bay, admin
         wanted = bootstrap.wanted(self._git, start, self._settings.copy)
         bootstrap.copy_ignored(self._git, self._git.root, path, wanted)
         return bay, admin
@@ -148,6 +153,8 @@ class Maker:
 
     def _link(self, bay: Bay) -> str | None:
         """A link by task id beside the bays, for people; None if its names are taken."""
+        if bay.purpose == SPARE:
+            return None
         if bay.purpose == GATE:
             candidates = ["gate"]
         else:

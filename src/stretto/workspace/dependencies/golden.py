@@ -53,8 +53,10 @@ class Golden:
         """Whether there is a copy for this key."""
         return (self.folder / key / _ABOUT).exists()
 
-    def keep(self, key: str, root: Path, places: Sequence[str]) -> bool:
-        """Make the copy for a key from the folders `places` below `root`. False: there is none, and none was needed.
+    def keep(self, key: str, root: Path, places: Sequence[str], still: Callable[[], bool] = lambda: True) -> bool:
+        """Make the copy for a key from the folders `places` below `root`, if after copying they are `still` the same.
+
+        False: it was not made, as there is one, or cannot be one.
 
         Raises StrettoError or OSError when it could not be made; nothing is left then.
         """
@@ -65,11 +67,11 @@ class Golden:
         if lock is None:
             return False
         try:
-            return not self.has(key) and self._build(key, root, places)
+            return not self.has(key) and self._build(key, root, places, still)
         finally:
             os.close(lock)
 
-    def _build(self, key: str, root: Path, places: Sequence[str]) -> bool:
+    def _build(self, key: str, root: Path, places: Sequence[str], still: Callable[[], bool]) -> bool:
         self._sweep_locked(room=1)
         half = self.folder / f".new-{secrets.token_hex(4)}"
         half.mkdir(mode=0o700)
@@ -78,6 +80,9 @@ class Golden:
                 source = root / place
                 self._copier.copy(source, half / str(number), share=self._copier.shares(source, half))
                 _close(half / str(number))
+            if not still():
+                deletion.delete(self.folder, half.name)
+                return False
             files.replace(half / _ABOUT, json.dumps({"schema": 1, "places": list(places)}).encode())
             failpoint("daemon.golden.built")
             files.rename(half, self.folder / key)

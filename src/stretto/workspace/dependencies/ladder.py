@@ -105,16 +105,61 @@ class Ladder:
         known.pop(place, None)
         if wanted.manager.kind != TREE or not self._have_golden(tree, wanted, env):
             return None
-        copied = self.golden.copy(wanted.key, self._new(self._incoming))
+        found = self._copy(tree, place, wanted.key)
+        if found is None:
+            return None
+        known[place] = {**found[1], "owner": bay.owner}
+        return found[0]
+
+    def _copy(self, tree: Path, place: str, key: str) -> tuple[str, dict[str, Any]] | None:
+        """Copy packages from their golden copy to their places: the rung, and what is to be known of them."""
+        copied = self.golden.copy(key, self._new(self._incoming))
         if copied is None:
             return None
         try:
-            seals = self._place(tree, wanted, copied.places)
+            seals = self._place(tree, place, copied.places)
         finally:
             with suppress(StrettoError, OSError):
                 deletion.delete(copied.folder.parent, copied.folder.name)
-        known[place] = {"key": wanted.key, "owner": bay.owner, "seals": seals, "path": str(tree)}
-        return copied.rung
+        return copied.rung, {"key": key, "seals": seals, "path": str(tree)}
+
+    # ------------------------------------------------------------ for the pool
+
+    def portable(self, tree: Path, env: Mapping[str, str]) -> list[Wanted]:
+        """The packages of this worktree that work wherever they lie, and that git ignores there."""
+        found = [one for one in self.wanted(tree, env) if one.manager.kind == TREE]
+        for one in found:
+            self._require_plain(tree, one.place)
+            self._require_ignored(tree, [one.place])
+        return found
+
+    def stock(self, tree: Path, bay: Bay, wanted: Wanted, env: Mapping[str, str]) -> Known:
+        """What the marker of a spare is to say once packages were copied there, if there is something to copy."""
+        known: Known = {place: dict(one) for place, one in bay.deps.items() if place != wanted.place}
+        found = self._copy(tree, wanted.place, wanted.key) if self._have_golden(tree, wanted, env) else None
+        if found is not None:
+            known[wanted.place] = {**found[1], "owner": bay.owner}
+        elif os.path.lexists(tree / wanted.place):
+            self._discard(tree, [wanted.place])
+        return known
+
+    def move(self, source: Path, tree: Path, wanted: Wanted, noted: Mapping[str, Any]) -> dict[str, Any]:
+        """Move packages from one tree to another; what is to be known of them. Their seals stay whole."""
+        places = {place: source / place for place in noted["seals"]}
+        self._make_room(tree, wanted.place, places)
+        for place, folder in places.items():
+            (tree / place).parent.mkdir(parents=True, exist_ok=True)
+            files.rename(folder, tree / place)
+        return {"key": noted["key"], "seals": dict(noted["seals"]), "path": str(tree)}
+
+    def again(self, tree: Path, place: str, noted: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Copy packages that were once here, if nothing is in their place; what is to be known of them."""
+        if any(os.path.lexists(tree / each) for each in noted["seals"]) or not self.golden.has(noted["key"]):
+            return None
+        found = self._copy(tree, place, noted["key"])
+        return None if found is None else found[1]
+
+    # ------------------------------------------------------------ parts
 
     def _fits(self, tree: Path, bay: Bay, wanted: Wanted, noted: Mapping[str, Any]) -> bool:
         if noted["key"] != wanted.key or not (tree / wanted.place).is_dir():
@@ -138,12 +183,12 @@ class Ladder:
             return False
         places = self._places(root, wanted)
         before = [seal(root / place) for place in places]
-        if not self.golden.keep(wanted.key, root, places):
-            return self.golden.has(wanted.key)
-        if [seal(root / place) for place in places] == before and up_to_date(root, same[0]):
-            return True
-        self.golden.drop(wanted.key)  # somebody installed there meanwhile
-        return False
+
+        def untouched() -> bool:
+            """Nobody has installed there meanwhile."""
+            return [seal(root / place) for place in places] == before and up_to_date(root, same[0])
+
+        return self.golden.keep(wanted.key, root, places, untouched) or self.golden.has(wanted.key)
 
     def _places(self, root: Path, wanted: Wanted) -> list[str]:
         """The folders of packages of this lock file: one, or one more for each package inside of the repository."""
@@ -163,12 +208,15 @@ class Ladder:
         built = self._git.ignored(root, sorted(parents.values())) if parents else frozenset()
         return sorted(place for place in found if parents.get(place) not in built)
 
-    def _place(self, tree: Path, wanted: Wanted, places: Mapping[str, Path]) -> dict[str, str]:
-        """Put copies where they belong; their seals."""
-        for place in places:
-            self._require_plain(tree, place)
+    def _make_room(self, tree: Path, place: str, places: Mapping[str, Path]) -> None:
+        for each in places:
+            self._require_plain(tree, each)
         self._require_ignored(tree, places)
-        self._discard(tree, [wanted.place, *places])
+        self._discard(tree, [place, *places])
+
+    def _place(self, tree: Path, top: str, places: Mapping[str, Path]) -> dict[str, str]:
+        """Put copies where they belong; their seals."""
+        self._make_room(tree, top, places)
         seals = {}
         for place, copy in places.items():
             (tree / place).parent.mkdir(parents=True, exist_ok=True)
