@@ -275,6 +275,11 @@ def _is_in(root: str, folder: str | None) -> bool:
     return folder is not None and (folder == root or folder.startswith(root + os.sep))
 
 
+def folder_of(pid: int) -> str | None:
+    """The current folder of a process; None if there is none, or we may not know."""
+    return _cwd(pid)
+
+
 def _cwd(pid: int) -> str | None:
     if _LINUX:
         try:

@@ -63,6 +63,7 @@ class Kind:
     def sql(self, row: Branch, script: str) -> list[str]:
         """Rows of a statement, through the address of a workspace only. Raises AssertionError if it is refused."""
         branches = self.branches(row.home)
+        branches.wake(row.owner, row.purpose, branches.place(Path(row.worktree)))
         address = branches.address(row, branches.place(Path(row.worktree)))
         if address.url.startswith("sqlite:///"):
             return through_sqlite(Path(address.url.removeprefix("sqlite:///")), script)
@@ -76,8 +77,9 @@ def through_sqlite(path: Path, script: str) -> list[str]:
         return ["|".join(map(str, row)) for row in db.execute(script).fetchall()]
 
 
-@pytest.fixture(params=["sqlite-inside", "sqlite-outside", "postgres-database"])
-def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
+@pytest.fixture(params=["sqlite-inside", "sqlite-outside", "postgres-database", "postgres-cluster"])
+def kind(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Kind]:
+    tmp_path = short_folder
     (tmp_path / "shop").mkdir()
     if request.param.startswith("sqlite"):
         source = tmp_path / ("shop/var/app.db" if request.param == "sqlite-inside" else "elsewhere/app.db")
@@ -165,10 +167,10 @@ def test_a_template_is_of_the_schema_that_the_source_had(kind: Kind) -> None:
 
 
 def test_only_the_newest_templates_are_kept(kind: Kind) -> None:
-    for number in range(5):
+    for number in range(4):
         kind.ensure(f"run-aaaa/t{number}", f"start {number}")
         kind.settled(f"run-aaaa/t{number}", f"start {number}")
-    assert sorted(row.owner for row in kind.branches().templates()) == ["start 2", "start 3", "start 4"]
+    assert sorted(row.owner for row in kind.branches().templates()) == ["start 1", "start 2", "start 3"]
     found = [one for one in kind.branches().provider.found().values() if one.kind == "template"]
     assert len(found) == 3
 
@@ -262,7 +264,7 @@ def test_what_is_not_ours_is_never_dropped(kind: Kind) -> None:
 
 def stranger(kind: Kind, name: str, worktree: Path) -> None:
     """Something of somebody else that has the name of the database to be made."""
-    if kind.given["url"].startswith("sqlite"):
+    if in_folders(kind):
         for path in (worktree / "var/app.db", kind.folder / "ours" / name / "app.db"):
             path.parent.mkdir(parents=True)
             path.write_text("precious")
@@ -270,8 +272,12 @@ def stranger(kind: Kind, name: str, worktree: Path) -> None:
     kind.source(f"CREATE DATABASE {name}")
 
 
+def in_folders(kind: Kind) -> bool:
+    return bool(kind.given["url"].startswith("sqlite") or kind.given["provider"] == "postgres-cluster")
+
+
 def is_there(kind: Kind, name: str, worktree: Path) -> bool:
-    if kind.given["url"].startswith("sqlite"):
+    if in_folders(kind):
         return (worktree / "var/app.db").exists() and (kind.folder / "ours" / name / "app.db").exists()
     kind.source(f"DROP DATABASE {name}")
     return True
@@ -298,7 +304,7 @@ def test_what_cannot_be_made_leaves_nothing(kind: Kind, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise StrettoError("the cable was cut")
 
-    for step in ("_find_way", "_copy"):
+    for step in ("_find_way", "_copy", "_start"):
         if hasattr(branches.provider, step):
             monkeypatch.setattr(branches.provider, step, broken)
     with pytest.raises(StrettoError, match="cable"):

@@ -18,6 +18,7 @@ import pytest
 from stretto.failpoints import POINTS
 from tests.support.counts import count
 from tests.support.postgres import Cluster
+from tests.support.processes import holding
 from tests.support.world import ROOT, SOURCES
 
 pytestmark = pytest.mark.faults
@@ -28,13 +29,18 @@ LATER = {
     "daemon.files.replace.before": (2, 5),
     "daemon.files.replace.after": (4, 6, 8),
 }
-OURS = [name for name in POINTS if name.startswith("daemon.database.")]
+#: what only a server of its own passes, or passes otherwise
+SERVED = ["spawn.before", "spawn.after", "stop", "copy", "aside"]
+OURS = [
+    name for name in POINTS if name.startswith("daemon.database.") and "spawn" not in name and not name.endswith("stop")
+]
 PASSAGES = sorted(f"{name}@{n}" for name in {*OURS, *LATER} for n in {1, *LATER.get(name, ())})
 
 _LIFE = """
 import json, sys
 from pathlib import Path
 from stretto.workspace.databases import connect
+from stretto.core.database_url import parse
 from stretto.workspace.databases.psql import Server
 
 given, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
@@ -47,11 +53,10 @@ done = folder / "done"
 
 def sql(script):
     row = branches.find(owner, "task")
+    branches.wake(owner, "task", place)
     address = branches.address(row, place)
-    url = branches.provider.server.url
-    from dataclasses import replace
-    there = replace(url, user=row.name, name=row.name)
-    return Server(there, secret=dict(address.env)).run(script, database=row.name)
+    there = parse(address.url)
+    return Server(there, secret=dict(address.env)).run(script, database=there.name)
 
 
 if not done.exists():
@@ -108,6 +113,22 @@ def test_killed_and_lived_again(passage: str, postgres: Cluster, tmp_path: Path)
     assert postgres.admin.run(roles) == []
     assert list((tmp_path / "ours").glob("*.pgpass")) == []
     postgres.admin.run(f"DROP DATABASE {source} WITH (FORCE);")
+
+
+@pytest.mark.parametrize("point", SERVED)
+def test_a_server_of_its_own_is_killed_and_lived_again(point: str, short_folder: Path) -> None:
+    """Whatever died, no process is left at the end, and no two servers ever worked on one database."""
+    given = {"provider": "postgres-cluster"}
+    passage = f"daemon.database.{point}"
+    first = live(given, short_folder, "shop", STRETTO_TESTING="1", STRETTO_FAILPOINT=f"{passage}=kill")
+    assert first.returncode == -9, f"{passage} is never reached: {first.stderr}"
+    count("fail points killed", passage)
+    again = live(given, short_folder, "shop")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == [[], []]
+    count("fail points recovered", passage)
+    assert holding(str(short_folder)) == []
+    assert [path.name for path in (short_folder / "ours").iterdir() if not path.name.endswith(".lock")] == ["rows"]
 
 
 def live(given: dict[str, str], folder: Path, root: str, **env: str) -> subprocess.CompletedProcess[str]:

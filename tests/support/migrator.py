@@ -41,12 +41,12 @@ for path in sorted(pathlib.Path("migrations").glob("*.sql")):
 FIRST = "CREATE TABLE lamp (id integer PRIMARY KEY, name text)"
 
 
-def project(url: str, **files: str) -> dict[str, str]:
-    """The files of such a repository; `files` adds some, with `__` for a slash."""
+def project(url: str, *, said: str = "", **files: str) -> dict[str, str]:
+    """The files of such a repository; `files` adds some. `said`: other lines of `[database]` than the address."""
     config = f"""\
 schema = 1
 [database]
-url = "{url}"
+{said or f'url = "{url}"'}
 migrate = "python3 db.py"
 seed = "python3 db.py \\"INSERT INTO lamp VALUES (1, 'seeded')\\""
 """

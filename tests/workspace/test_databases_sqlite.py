@@ -16,7 +16,7 @@ from tests.support.waiting import wait_for
 
 _WRITER = """
 import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
 db.execute("PRAGMA wal_autocheckpoint = 50")
 n = 0
 while True:

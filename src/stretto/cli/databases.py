@@ -10,6 +10,7 @@ import click
 
 from stretto.cli.common import emit, json_option, note, read, task_argument
 from stretto.cli.text import clean
+from stretto.cli.workspace import wake
 from stretto.client import Json
 from stretto.core.errors import StrettoError
 from stretto.process import become
@@ -67,6 +68,7 @@ def shell(task: str) -> None:
     found = _of(task)
     told = read("env", task=task)
     at = str(found["url"])
+    wake(task, at)
     words = ["sqlite3", at.removeprefix("sqlite:///")] if at.startswith("sqlite:///") else ["psql", at]
     sys.stdout.flush()
     become(words, cwd=Path(found["path"]), env={**os.environ, **told["env"]})

@@ -12,6 +12,7 @@ import click
 from stretto.cli.common import emit, json_option, note, on_terminal, read, steer, task_argument
 from stretto.cli.text import clean, local_time
 from stretto.client import Json
+from stretto.core.database_url import CLUSTER_ROLE
 from stretto.core.errors import StrettoError, UsageError
 from stretto.process import become
 
@@ -47,8 +48,15 @@ def _become(task: str, words: list[str]) -> NoReturn:
     """Replace this process by the command, in the workspace; does not return."""
     path = Path(read("path", task=task)["path"])
     told = read("env", task=task)
+    wake(task, told["env"].get("DATABASE_URL", ""))
     sys.stdout.flush()
     become(words, cwd=path, env={**os.environ, **told["env"]})
+
+
+def wake(task: str, url: str) -> None:
+    """Let the database server of a workspace run, where it has one of its own."""
+    if url.startswith(f"postgresql://{CLUSTER_ROLE}@"):
+        steer("wake", task=task)
 
 
 @click.command("env")

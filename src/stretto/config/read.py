@@ -192,6 +192,7 @@ TABLES: dict[str, v.Reader] = {
             "protect": v.texts,
             "allow": v.texts,
             "end_sessions": v.truth,
+            "port": v.text,
         }
     ),
     "checks": v.checks,
@@ -265,7 +266,7 @@ def _check_together(config: Config, notes: Notes) -> None:
         for name in check.serve:
             if name not in config.serve:
                 notes.wrong(f"checks.{check.name}.serve", f"`{name}` is no server", "describe it in [workspace.serve]")
-    _check_database(config.database, notes)
+    _check_database(config, notes)
     for name, price in config.prices.items():
         if not {"input", "output"} <= price.keys():
             notes.wrong(f"prices.{name}", "a price for input and one for output are needed", "write `input = 3.0`")
@@ -273,16 +274,22 @@ def _check_together(config: Config, notes: Notes) -> None:
         _check_agent(name, agent, notes)
 
 
-def _check_database(database: Mapping[str, Any], notes: Notes) -> None:
+def _check_database(config: Config, notes: Notes) -> None:
+    database = config.database
     if not database:
         return
     url = database_url.parse(database["url"]) if "url" in database else None
     provider = database.get("provider") or database_url.provider_of(url)
     scheme = database_url.SCHEME_OF.get(provider)
-    if scheme is not None and url is None:
+    if scheme is not None and url is None and provider not in database_url.NEEDLESS:
         notes.wrong("database.provider", f"`{provider}` needs a url", f'add `url = "{scheme}://…"`')
     elif scheme is not None and url is not None and url.scheme != scheme:
         notes.wrong("database.url", f"`{provider}` needs an address of {scheme}", f'write `url = "{scheme}://…"`')
+    if "port" in database and provider != "postgres-cluster":
+        notes.wrong("database.port", f"`{provider}` has no server of its own", "take it out")
+    elif "port" in database and database["port"] not in config.ports:
+        form = f"add `{database['port']} = 1` to [workspace.ports]"
+        notes.wrong("database.port", f"`{database['port']}` names no port", form)
     why = database_url.protection(url, database.get("protect", ()), database.get("allow", ())) if url else None
     if why is not None and url is not None:
         form = f'name a database for development, or write `allow = ["{url.host}"]`'

@@ -19,7 +19,16 @@ SQLITE, POSTGRES = "sqlite", "postgresql"
 SCHEMES = {"sqlite": SQLITE, "sqlite3": SQLITE, "file": SQLITE, "postgres": POSTGRES, "postgresql": POSTGRES}
 DEFAULT_PORT = 5432
 #: the sort of address that a provider needs; those that are missing need none
-SCHEME_OF = {"sqlite": SQLITE, "postgres-database": POSTGRES, "postgres-schema": POSTGRES}
+SCHEME_OF = {
+    "sqlite": SQLITE,
+    "postgres-database": POSTGRES,
+    "postgres-schema": POSTGRES,
+    "postgres-cluster": POSTGRES,
+}
+#: of these, what can begin with nothing instead
+NEEDLESS = ("postgres-cluster",)
+#: the role of a task in a server of its own
+CLUSTER_ROLE = "stretto_owner"
 
 #: hosts of services that sell databases, and words by which people call the one that customers use
 PROTECTED = (

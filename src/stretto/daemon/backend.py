@@ -73,6 +73,7 @@ class EngineBackend:
             gone = list(pool.map(lambda session: end(Path(session.folder), ENDING), sessions))
         CheckRunner(str(self._home.path)).end_leftovers()
         serving.end_all(self._engine)
+        serving.rest_all(self._engine)
         if not all(gone):
             left = [session.id for session, ended in zip(sessions, gone, strict=True) if not ended]
             raise StrettoError(

@@ -44,6 +44,17 @@ def of_workspace(parts: Parts, f: Facts) -> dict[str, str]:
     return {**env, **space.env}
 
 
+def wake(parts: Parts, f: Facts) -> None:
+    """Let run what the task's workspace needs. Raises StrettoError if it cannot be started."""
+    parts.repositories.of(f.run).workspaces.wake(f.task.uid, "task")
+
+
+def rest(parts: Parts, f: Facts) -> None:
+    """Nothing works in the task's workspace any more, until `wake`."""
+    if f.task.workspace is not None:
+        parts.repositories.of(f.run).workspaces.rest(f.task.uid, "task")
+
+
 def agent_path(parts: Parts, path: str) -> str:
     """PATH for an agent: a folder that holds only `stretto`, then the person's own."""
     return os.pathsep.join([str(parts.home.path / "bin"), path]) if path else str(parts.home.path / "bin")

@@ -28,6 +28,7 @@ from stretto.engine.parts import Parts
 from stretto.interfaces import Confinement, Launch, Workspace
 from stretto.workspace import browser, registration
 from stretto.workspace import sandbox as sandboxes
+from stretto.workspace.databases import reach
 from stretto.workspace.sandbox import etc, places
 from stretto.workspace.sandbox.house import discard, furnish
 from stretto.workspace.sandbox.recipe import SYSTEM, Limits, Recipe
@@ -156,13 +157,16 @@ def _confine(
         house=house,
         system=system,
         links=(*links, *seen.links.items()),
-        read=(*seen.read, *read),
+        read=(*seen.read, *read, *reach.shown(env)),
         etc=copied,
         write=(*write, *profile),
         allow=hosts,
         forward=forward,
         ports=tuple(
-            sorted({int(v) for n, v in env.items() if _PORT.fullmatch(n) and v.isdigit() and 0 < int(v) < 65536})
+            sorted(
+                {int(v) for n, v in env.items() if _PORT.fullmatch(n) and v.isdigit() and 0 < int(v) < 65536}
+                - {port for port, _, _ in forward}  # what listens there outside is reached from inside
+            )
         ),
         limits=Limits(_mebibytes(rules.get("memory")), rules.get("processes")),
     )

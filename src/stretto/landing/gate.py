@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -98,18 +99,27 @@ def run(
     gate.config = config
     captured = {**env, "STRETTO_TASK": ids, "STRETTO_TREE": tree}
     try:
-        space = workspaces.ensure(OWNER, "gate", commit, None, captured)
+        return _through(gate, captured, jobs, confine)
+    finally:
+        with suppress(StrettoError, OSError):  # the next candidate's workspace is made anew in any case
+            workspaces.rest(OWNER, "gate")
+
+
+def _through(
+    gate: _Gate, captured: Mapping[str, str], jobs: int, confine: Callable[[Workspace], Confinement] | None
+) -> GateOutcome:
+    try:
+        space = gate.workspace(captured)
         if confine is not None:
             space = gate.confined(space, confine(space))
         ready = (
             gate.bring(space)
-            or gate.set_up(space, setup_specs(config))
-            or gate.fill(space, due_specs(config, space.due))
+            or gate.set_up(space, setup_specs(gate.config))
+            or gate.fill(space, due_specs(gate.config, space.due))
         )
         if ready is not None:
             return gate.abandon(ready, space.env)
-        dirt = workspaces.changes(space.path)
-        if dirt:
+        if dirt := gate.dirt(space):
             return gate.abandon(_dirty(dirt), space.env)
     except (StrettoError, OSError) as error:
         if files.is_full(error):
@@ -141,12 +151,19 @@ def warm(
     StrettoError as `Workspaces.ensure` does.
     """
     gate = _Gate(workspaces, checks, commit, (), output, _unrecorded, _unrecorded, stop)
-    space = workspaces.ensure(OWNER, "gate", commit, None, env)
-    if confine is not None:
-        space = gate.confined(space, confine(space))
-    return (
-        gate.bring(space) or gate.set_up(space, setup_specs(config)) or gate.fill(space, due_specs(config, space.due))
-    ) is None
+    try:
+        space = gate.workspace(env)
+        if confine is not None:
+            space = gate.confined(space, confine(space))
+        ready = (
+            gate.bring(space)
+            or gate.set_up(space, setup_specs(config))
+            or gate.fill(space, due_specs(config, space.due))
+        )
+        return ready is None
+    finally:
+        with suppress(StrettoError, OSError):  # as after a gate
+            workspaces.rest(OWNER, "gate")
 
 
 def _unrecorded(*_: object) -> None:
@@ -189,6 +206,14 @@ class _Gate:
         self._stop = stop
         self.config: Mapping[str, Any] = {}
         self._confined: Confinement | None = None
+
+    def workspace(self, env: Mapping[str, str]) -> Workspace:
+        """The gate's workspace, at the candidate."""
+        return self._workspaces.ensure(OWNER, "gate", self._commit, None, env)
+
+    def dirt(self, space: Workspace) -> Sequence[str]:
+        """What differs from the candidate in it."""
+        return self._workspaces.changes(space.path)
 
     def confined(self, space: Workspace, found: Confinement) -> Workspace:
         """The workspace as its commands see it from here on."""

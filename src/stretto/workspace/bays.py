@@ -201,6 +201,21 @@ class Bays:
         values = self._stack.values(self._teardown.place(bay), bay)
         return self._describer.describe(bay, bay.commit, env, values, fresh=False)
 
+    def wake(self, owner: str, purpose: str) -> None:
+        """Let run what a workspace needs besides its files (a database server), before something works in it.
+
+        Nothing happens where nothing is needed, or all of it runs. Raises StrettoError if it cannot be started.
+        """
+        bay = self._find(owner, purpose)
+        if bay is not None and bay.state == journal.MADE:
+            self._stack.wake(self._teardown.place(bay), bay)
+
+    def rest(self, owner: str, purpose: str) -> None:
+        """End that again: nothing works in the workspace. What it holds is kept."""
+        bay = self._find(owner, purpose)
+        if bay is not None and bay.state == journal.MADE:
+            self._stack.rest(self._teardown.place(bay), bay)
+
     def set_ready(self, path: Path, key: str) -> None:
         """Record that the set-up named by `key` is complete in this bay; `Workspace.ready` then says so."""
         bay = self._at(path)

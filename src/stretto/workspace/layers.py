@@ -143,6 +143,19 @@ class Following(Protocol):
         ...
 
 
+@runtime_checkable
+class Lively(Protocol):
+    """A layer that has processes of its own, which nobody needs while nothing works in the workspace."""
+
+    def wake(self, place: Place) -> None:
+        """Let them run; nothing happens if they do. Raises StrettoError if they cannot be started."""
+        ...
+
+    def rest(self, place: Place) -> None:
+        """End them; what they hold is kept. Nothing happens if there are none."""
+        ...
+
+
 class Stack:
     """The layers of one repository's workspaces, in their order."""
 
@@ -204,6 +217,21 @@ class Stack:
         for layer in self._layers.values():
             if isinstance(layer, Filled):
                 layer.filled(place, pristine=pristine)
+
+    def wake(self, place: Place, bay: Bay) -> None:
+        """Let the processes of what the bay holds run."""
+        values = self.values(place, bay)
+        for layer in self._lively(bay):
+            layer.wake(replace(place, environment=values))
+
+    def rest(self, place: Place, bay: Bay) -> None:
+        """End the processes of what the bay holds, until `wake`."""
+        for layer in self._lively(bay):
+            layer.rest(place)
+
+    def _lively(self, bay: Bay) -> list[Lively]:
+        taken = {name for name, step in bay.layers.items() if step["state"] == TAKEN}
+        return [layer for name, layer in self._layers.items() if name in taken and isinstance(layer, Lively)]
 
     def give(self, place: Place, layers: Mapping[str, Mapping[str, Any]], put: Put) -> None:
         """Put aside, last taken first, what is not yet."""

@@ -55,6 +55,7 @@ def deliver(parts: Parts, f: Facts, action: Deliver) -> None:
             _append(parts, _started(parts, f, f.session), message)
         return
     try:
+        environment.wake(parts, f)
         session = _live_session(parts, f)
     except StrettoError as error:
         if files.is_full(error):
@@ -360,6 +361,7 @@ def stop(parts: Parts, f: Facts, action: Stop) -> None:
     parts.shims.end(Path(f.session.folder), GRACE)
     parts.drain(f.session.id)
     lose_turn(parts, f.session, Ending(action.reason or "stopped"))
+    environment.rest(parts, f)
     end_session(parts, f.session, action.reason or "stopped")
 
 

@@ -35,6 +35,8 @@ def settle(parts: Parts, f: Facts, action: Settle) -> None:
     turn = next((m for m in f.messages if m.n == action.n), None)
     if turn is None or turn.settled or f.task.workspace is None:
         return
+    if f.task.paused or f.run.paused:
+        environment.rest(parts, f)  # when the pause began this turn still ran
     path = Path(f.task.workspace)
     git = parts.repositories.git(f.run.root)
     if not path.exists():
@@ -188,6 +190,7 @@ def run_checks(parts: Parts, f: Facts, action: RunChecks) -> None:
     try:
         if refresh(parts, f):
             return
+        environment.wake(parts, f)
         env = environment.for_task(parts, f, workspace_env(parts, f), purpose="task", tree=f.task.tree)
         env.pop("STRETTO_REPORT_FILE", None)
         confined = sandboxing.of_command(parts, f, Path(str(f.task.workspace)), env)

@@ -33,6 +33,7 @@ OPERATIONS: dict[str, Operation] = {
     "update_checkout": checkouts.update,
     "serve": serving.serve,
     "driver": driving.open_session,
+    "wake": serving.wake,
     "workspace_new": byhand.new,
     "workspace_adopt": byhand.adopt,
     "workspace_ready": byhand.ready,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from stretto.core import names
 from stretto.core.errors import StrettoError
 from stretto.core.model import Run, Space, Task
 from stretto.core.who import NO_SANDBOX, sandbox
-from stretto.engine import sandboxing
+from stretto.engine import environment, sandboxing
 from stretto.engine.acts.session import workspace_env
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, trusting
@@ -20,6 +22,8 @@ from stretto.interfaces import Confinement
 from stretto.reads import find
 from stretto.reads import task as reads
 from stretto.workspace import browser
+
+_log = logging.getLogger(__name__)
 
 
 def serve(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -40,6 +44,7 @@ def serve(engine: Engine, args: common.Args) -> dict[str, Any]:
     repo = space.repo if space is not None else task.repo if task is not None else ""
     commands = [each for each in trust.commands(config) if each.kind in ("serve", "env")]
     trusting.require_all(engine, repo, commands, None)
+    wake(engine, args)
     folder = engine.home.checks / names.file_name(str(told["task"]))
     confined = None if task is None else _confined(engine, task)
     return {
@@ -69,6 +74,48 @@ def end_all(engine: Engine) -> None:
     for path, held in [*tasks, *spaces]:
         if path is not None and Path(path).is_dir():
             end(path, held)
+
+
+def wake(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """Let run what a workspace needs besides its files, as the caller is about to work in it."""
+    with engine.store.read() as db:
+        space = find.space_of(db, dict(args))
+        task = None if space is not None else find.task_of(db, dict(args))
+    if space is not None:
+        engine.parts.repositories.workspaces(space.root, space.config).wake(space.owner, "task")
+    elif task is not None:
+        environment.wake(engine.parts, common.facts_of(engine, task))
+    return {"task": str(args["task"])}
+
+
+def rest(engine: Engine, tasks: Iterable[Task]) -> None:
+    """End what runs only for these tasks: servers, and, where no turn goes on, a database server."""
+    for task in tasks:
+        end(task.workspace, task.held)
+        f = common.facts_of(engine, task)
+        if not f.turn_running or task.outcome is not None:
+            environment.rest(engine.parts, f)
+
+
+def rest_all(engine: Engine) -> None:
+    """End what runs for any workspace of this home. What cannot be ended now is logged: `doctor` tells of it."""
+    with engine.store.read() as db:
+        tasks = db.select(Task, "workspace IS NOT NULL")
+        spaces = db.select(Space, "path IS NOT NULL")
+    for task in tasks:
+        with _logged():
+            environment.rest(engine.parts, common.facts_of(engine, task))
+    for space in spaces:
+        with _logged():
+            engine.parts.repositories.workspaces(space.root, space.config).rest(space.owner, "task")
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except StrettoError as error:
+        _log.warning("%s", error.message)
 
 
 def end(path: str | None, held: Mapping[str, str] | None = None) -> None:

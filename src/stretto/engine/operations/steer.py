@@ -273,7 +273,7 @@ def _hold(engine: Engine, args: common.Args, paused: bool) -> dict[str, Any]:
             tx.update(Task, task.uid, paused=paused)
             tx.event("task.paused" if paused else "task.resumed", task=task.uid)
         if paused:
-            serving.end(task.workspace)
+            serving.rest(engine, [task])
         engine.reconciler.nudge(task.uid)
         return {"task": task.uid, "paused": paused}
     run = common.run_of(engine, args)
@@ -281,8 +281,7 @@ def _hold(engine: Engine, args: common.Args, paused: bool) -> dict[str, Any]:
         tx.update(Run, run.id, paused=paused)
         tx.event("run.paused" if paused else "run.resumed", repo=run.repo, run=run.id)
         held = tx.select(Task, "run = ? AND workspace IS NOT NULL", run.id)
-    for task in held if paused else ():
-        serving.end(task.workspace)
+    serving.rest(engine, held if paused else ())
     engine.reconciler.nudge(None)
     return {"run": run.id, "paused": paused}
 
@@ -296,8 +295,7 @@ def cancel(engine: Engine, args: common.Args) -> dict[str, Any]:
         for task in tasks:
             rows.cancel(tx, task)
             tx.event("task.cancelling", task=task.uid)
-    for task in tasks:
-        serving.end(task.workspace, task.held)
+    serving.rest(engine, tasks)
     engine.reconciler.nudge(None)
     return {"tasks": [t.uid for t in tasks]}
 

@@ -59,6 +59,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
         protect=tuple(given.get("protect") or ()),
         allow=tuple(given.get("allow") or ()),
         end_sessions=bool(given.get("end_sessions")),
+        port=given.get("port"),
     )
     if url is not None and url.password:
         raise UsageError(
@@ -94,6 +95,10 @@ def _provider(said: Settings, root: Path, folder: Path, project: str, ignored: C
 
         return Memory()
     url = said.url
+    if said.provider == "postgres-cluster":
+        from stretto.workspace.databases.postgres_cluster import PostgresCluster
+
+        return PostgresCluster(url, folder, said.port)
     if url is None:
         raise UsageError(
             f"[database] provider {said.provider} needs a url",

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stretto.core.database_url import DatabaseUrl
 from stretto.core.errors import Conflict
@@ -49,18 +49,23 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a database is used: the workspace's tree, the main checkout, a private folder of ours."""
+    """Where a database is used: the workspace's tree, the main checkout, a private folder of ours.
+
+    `environment`: the variables of the layers before; empty while a removal, an undo or a purge goes on.
+    """
 
     worktree: Path
     root: Path
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The `[database]` table. `url` None: the provider needs none. `protect` and `allow` as `core.database_url` says.
 
-    `end_sessions`: sessions on the source may be ended so that it can be copied at once.
+    `end_sessions`: sessions on the source may be ended so that it can be copied at once. `port`: the name of the
+    workspace's port on which a server of its own listens; None: on a Unix socket only.
     """
 
     provider: str
@@ -70,6 +75,7 @@ class Settings:
     protect: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     end_sessions: bool = False
+    port: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,19 @@ class Provider(Protocol):
 
     def found(self) -> dict[str, Marker]:
         """Every database with our marker by its name, of whatever home."""
+        ...
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A provider whose databases need a process of ours while they are used."""
+
+    def wake(self, name: str, place: Place) -> None:
+        """Let it answer; nothing happens if it does. Raises StrettoError if it cannot be started."""
+        ...
+
+    def rest(self, name: str) -> None:
+        """End its process; nothing of its content is lost. Nothing happens if there is none."""
         ...
 
 

@@ -21,7 +21,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from stretto import files
 from stretto.core import names
 from stretto.core.database_url import protection
 from stretto.core.errors import StrettoError
-from stretto.workspace.databases.base import Address, Marker, Place, Provider, Settings
+from stretto.workspace.databases.base import Address, Marker, Place, Provider, Served, Settings
 from stretto.workspace.journal import Cabinet
 
 MAKING, MADE, ASIDE, DROPPING = "making", "made", "aside", "dropping"
@@ -101,9 +101,9 @@ class Branches:
             )
         self.provider.check()
 
-    def place(self, worktree: Path) -> Place:
+    def place(self, worktree: Path, environment: Mapping[str, str] | None = None) -> Place:
         """Where a workspace's database is used."""
-        return Place(worktree, self._root, self._folder)
+        return Place(worktree, self._root, self._folder, environment or {})
 
     def find(self, owner: str, purpose: str) -> Branch | None:
         """The database of an owner; None if there is none."""
@@ -117,6 +117,7 @@ class Branches:
         """
         row = self.find(owner, purpose)
         if row is not None and row.state == MADE and not anew:
+            self.wake(owner, purpose, place)
             return row
         self.check()
         files.make_private_dir(self._folder)
@@ -165,6 +166,18 @@ class Branches:
     def address(self, row: Branch, place: Place) -> Address:
         """How its workspace reaches it."""
         return self.provider.address(row.name, place)
+
+    def wake(self, owner: str, purpose: str, place: Place) -> None:
+        """Let it answer, if it needs a process of ours. Raises StrettoError if that cannot be started."""
+        row = self.find(owner, purpose)
+        if row is not None and row.state == MADE and isinstance(self.provider, Served):
+            self.provider.wake(row.name, place)
+
+    def rest(self, owner: str, purpose: str) -> None:
+        """End the process of ours that it may have, until `wake`."""
+        row = self.find(owner, purpose)
+        if row is not None and row.state == MADE and isinstance(self.provider, Served):
+            self.provider.rest(row.name)
 
     def settled(self, owner: str, purpose: str, place: Place, start: str | None) -> None:
         """Migrations and data are in: it is ready. With `start` what is in it now becomes the template of that.

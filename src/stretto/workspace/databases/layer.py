@@ -96,6 +96,14 @@ class DatabaseLayer:
         strays = self._branches.leftovers()
         return found + [Leftover(self.name, one, "a database without a record", "stretto db list") for one in strays]
 
+    def wake(self, place: Place) -> None:
+        """As `Lively` says."""
+        self._branches.wake(place.owner, place.purpose, self._spot(place))
+
+    def rest(self, place: Place) -> None:
+        """As `Lively` says."""
+        self._branches.rest(place.owner, place.purpose)
+
     # ------------------------------------------------------------ migrations and data
 
     def due(self, place: Place) -> tuple[str, ...]:
@@ -134,7 +142,7 @@ class DatabaseLayer:
     # ------------------------------------------------------------ plain values
 
     def _spot(self, place: Place) -> base.Place:
-        return self._branches.place(place.path)
+        return self._branches.place(place.path, place.environment)
 
     def _held(self, row: Branch | None, spot: base.Place) -> Held:
         if row is None:

@@ -17,9 +17,6 @@ Accepted race: between the creation of a database and the next statement, millis
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
 import secrets
 from dataclasses import replace
@@ -33,6 +30,7 @@ from stretto.failpoints import failpoint
 from stretto.workspace.databases import sql
 from stretto.workspace.databases.base import Address, Marker, Place, taken
 from stretto.workspace.databases.psql import Server, each, identifier
+from stretto.workspace.databases.scram import verifier
 
 #: bytes from which files are copied instead of writing every page to the log (and forcing two checkpoints)
 LARGE = 96 << 20
@@ -170,7 +168,7 @@ class PostgresDatabase:
                     f"GRANT {group} TO {role}",
                 ]
             ),
-            values={"verifier": _scram(password), "marker": marker.text()},
+            values={"verifier": verifier(password), "marker": marker.text()},
         )
 
     def _superuser(self) -> bool:
@@ -313,14 +311,3 @@ class PostgresDatabase:
         files.make_private_dir(self._folder)
         text = f"# host={host} port={port or ''}\n*:*:*:{name}:{password}\n"
         files.replace(self._passfile(name), text.encode(), 0o600)
-
-
-def _scram(password: str) -> str:
-    """What the server keeps of a password (RFC 5803), made here so that no statement and no log holds it."""
-    salt, rounds = secrets.token_bytes(16), 4096
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
-    client = hmac.digest(salted, b"Client Key", "sha256")
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    stored = hashlib.sha256(client).digest()
-    said = [base64.b64encode(part).decode() for part in (salt, stored, server)]
-    return f"SCRAM-SHA-256${rounds}:{said[0]}${said[1]}:{said[2]}"

@@ -45,6 +45,17 @@ def servers() -> list[Path]:
     return [folder for folder in _folders() if all((folder / name).is_file() for name in ("initdb", "postgres"))]
 
 
+def major(folder: Path) -> int:
+    """The major version of the programs in a folder, as its name says; the wheel's unnumbered one is 16."""
+    digits = re.search(r"(\d+)$", folder.parent.name)
+    return int(digits[1]) if digits else 16
+
+
+def of_wheel(folder: Path) -> bool:
+    """Whether a folder of programs came with the wheel."""
+    return _WHEEL in folder.parts
+
+
 @lru_cache(maxsize=1)
 def _folders() -> tuple[Path, ...]:
     places = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/opt/homebrew/opt").glob("postgresql@*/bin")]
@@ -52,13 +63,7 @@ def _folders() -> tuple[Path, ...]:
     spec = importlib.util.find_spec(_WHEEL)
     for root in (spec.submodule_search_locations or ()) if spec is not None else ():
         places += [folder / "bin" for folder in Path(root).glob("pginstall*")]
-    return tuple(sorted(places, key=_version, reverse=True))
-
-
-def _version(folder: Path) -> int:
-    """The major version of the programs in a folder, as its name says; the wheel's unnumbered one is 16."""
-    digits = re.search(r"(\d+)$", folder.parent.name)
-    return int(digits[1]) if digits else 16
+    return tuple(sorted(places, key=major, reverse=True))
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:

@@ -91,14 +91,19 @@ class Server:
         asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = :'name' AND pid <> pg_backend_pid();"
         return int(self.value(asked, values={"name": name}) or 0)
 
-    def pipe(self, source: str, destination: str) -> None:
-        """Copy a database that is in use: pg_dump into a file of ours, then psql; what it holds belongs to us then."""
+    def pipe(self, source: str, destination: str, to: Server | None = None) -> None:
+        """Copy a database that is in use, to another server too: pg_dump into a file of ours, then pg_restore.
+
+        What it holds belongs to who restores it.
+        """
         import tempfile
 
         with tempfile.TemporaryDirectory(prefix="stretto-dump-") as folder:
             held = Path(folder) / "dump"
             self._program("pg_dump", ["-w", "-Fc", "--no-owner", "--no-acl", "-f", str(held)], source)
-            self._program("pg_restore", ["-w", "--no-owner", "--no-acl", "-d", destination, str(held)], destination)
+            (to or self)._program(
+                "pg_restore", ["-w", "--no-owner", "--no-acl", "-d", destination, str(held)], destination
+            )
 
     def _program(self, name: str, words: Sequence[str], database: str) -> None:
         failpoint("daemon.database.copy")

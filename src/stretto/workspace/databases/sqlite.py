@@ -16,15 +16,14 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 
 from stretto import files
 from stretto.core.database_url import DatabaseUrl
 from stretto.core.errors import Conflict, StrettoError, Unavailable, UsageError
 from stretto.failpoints import failpoint
-from stretto.workspace import deletion
 from stretto.workspace.databases.base import Address, Marker, Place, taken
+from stretto.workspace.databases.marked import MarkedFolders
 
 _SIDE = ("", "-wal", "-shm", "-journal")
 #: seconds that a writer may hold the source before a copy gives up
@@ -43,6 +42,7 @@ class Sqlite:
         self._inside = not self._path.is_absolute()
         self._source = root / self._path
         self._folder = folder
+        self._marked = MarkedFolders(folder)
         self._ignored = ignored
 
     def check(self) -> None:
@@ -83,8 +83,7 @@ class Sqlite:
         if not (held / "marker.json").exists():
             if os.path.lexists(target):
                 raise taken(str(self._path), str(place.worktree))
-            if os.path.lexists(held) and any(held.iterdir()):
-                raise taken(name, str(self._folder))
+            self._marked.require_free(name)
 
     def occupied(self, place: Place) -> bool:
         """Whether the worktree has a file where the database would be."""
@@ -101,7 +100,7 @@ class Sqlite:
             self.require_free(name, place)
         if self._inside:
             self._make_parents(target, place)
-        self._mark(held, marker)
+        self._mark(name, marker)
         source = self._template(template) if template is not None else self._source
         if template is not None and not source.exists():
             raise Unavailable(
@@ -120,40 +119,32 @@ class Sqlite:
         source, held = self._file(name, place), self._held(template)
         if self._template(template).exists() or not source.exists():
             return
-        self._mark(held, marker)
+        self._mark(template, marker)
         self._copy(source, held / "new")
         files.rename(held / "new", self._template(template))
 
     def set_aside(self, name: str, aside: str, place: Place) -> None:
         """A file in the worktree has gone with it; one of our folder goes by its folder, open files and all."""
-        if self._held(name).exists() and not self._held(aside).exists():
-            files.rename(self._held(name), self._held(aside))
-        self._call(aside, "aside")
+        self._marked.move(name, aside, "aside")
 
     def bring_back(self, name: str, aside: str, place: Place) -> None:
         """The way back."""
-        if self._held(aside).exists():
-            files.rename(self._held(aside), self._held(name))
-        self._call(name, "branch")
+        self._marked.move(aside, name, "branch")
 
     def drop(self, name: str, place: Place, *, begun: bool = False) -> None:
         """As the protocol says."""
-        held = self._held(name)
-        if not (held / "marker.json").exists():
-            if os.path.lexists(held) and not begun:
-                raise taken(name, str(self._folder))
+        if not self._marked.drop(name, begun=begun):
             return
         failpoint("daemon.database.drop")
-        if self._inside and self._marked(held) == "branch" and place.worktree.is_dir():
+        marker = self._marked.read(name)
+        if self._inside and marker is not None and marker.kind == "branch" and place.worktree.is_dir():
             for ending in _SIDE:
                 Path(f"{self._file(name, place)}{ending}").unlink(missing_ok=True)
-        deletion.delete(self._folder, name, gently=False)
+        self._marked.delete(name)
 
     def found(self) -> dict[str, Marker]:
         """As the protocol says."""
-        present = sorted(self._folder.iterdir()) if self._folder.is_dir() else []
-        read = {path.name: self._read(path) for path in present if path.is_dir()}
-        return {name: marker for name, marker in read.items() if marker is not None}
+        return self._marked.found()
 
     # ------------------------------------------------------------ files
 
@@ -177,26 +168,9 @@ class Sqlite:
                 hint="let [database] url name a file that is reached without a link",
             )
 
-    def _mark(self, held: Path, marker: Marker) -> None:
-        files.make_private_dir(self._folder)
-        files.make_private_dir(held)
+    def _mark(self, name: str, marker: Marker) -> None:
+        held = self._marked.mark(name, marker)
         (held / "new").unlink(missing_ok=True)
-        files.replace(held / "marker.json", json.dumps(asdict(marker)).encode())
-
-    def _call(self, name: str, kind: str) -> None:
-        marker = self._read(self._held(name))
-        if marker is not None and marker.kind != kind:
-            self._mark(self._held(name), replace(marker, kind=kind))
-
-    def _marked(self, held: Path) -> str:
-        marker = self._read(held)
-        return marker.kind if marker is not None else ""
-
-    def _read(self, held: Path) -> Marker | None:
-        try:
-            return Marker(**json.loads((held / "marker.json").read_bytes()))
-        except (OSError, ValueError, TypeError):
-            return None
 
     def _copy(self, source: Path, target: Path) -> None:
         """One moment of `source`, whole and synced. Raises StrettoError for what is no database, or stays locked."""
