@@ -78,6 +78,8 @@ class Reader:
         self.repository = repository
         programs.mkdir()
         _program(programs / "stretto", f'exec {shlex.quote(sys.executable)} -m stretto "$@"')
+        # the interpreter that has what the pages ask for
+        _program(programs / "python", f'exec {shlex.quote(sys.executable)} "$@"')
         # the real Makefile, with these programs in place of those that `make setup` installs
         _program(programs / "make", f'exec {_make()} -C {shlex.quote(str(ROOT))} -o setup BIN={programs} "$@"')
         self.env = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
