@@ -97,6 +97,8 @@ POINTS: tuple[str, ...] = (
     "daemon.database.aside",
     "daemon.database.back",
     "daemon.database.drop",
+    "daemon.database.command.before",
+    "daemon.database.command.after",
     "daemon.database.spawn.before",
     "daemon.database.spawn.after",
     "daemon.database.stop",

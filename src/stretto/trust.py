@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stretto.core.plan import PlanTask
+from stretto.core.workspace_commands import DATABASE_COMMANDS
 
 KINDS = ("dependencies", "setup", "check", "serve", "database", "migrate", "seed", "agent", "sandbox", "env")
 _MEANS = {
@@ -93,6 +94,7 @@ def _of_dependencies(given: Mapping[str, Any] | None) -> list[tuple[str, str, st
 def _of_database(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Where databases are made with the person's rights, and what may happen there, is theirs to allow."""
     said = [f"copied from {given['url']}"] if given.get("url") else []
+    said += [f"{name}: {given[name]}" for name in DATABASE_COMMANDS if given.get(name)]
     said += ["sessions on it may be ended"] if given.get("end_sessions") else []
     said += [f"allowed: {host}" for host in given.get("allow") or ()]
     return [("database", "database", text) for text in said]

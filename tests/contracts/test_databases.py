@@ -77,7 +77,12 @@ def through_sqlite(path: Path, script: str) -> list[str]:
         return ["|".join(map(str, row)) for row in db.execute(script).fetchall()]
 
 
-@pytest.fixture(params=["sqlite-inside", "sqlite-outside", "postgres-database", "postgres-cluster"])
+FREEZING = ["sqlite-inside", "sqlite-outside", "postgres-database", "postgres-cluster"]
+#: those that make golden templates; the project's own commands may clone from whatever they like
+freezing = pytest.mark.parametrize("kind", FREEZING, indirect=True)
+
+
+@pytest.fixture(params=[*FREEZING, "command"])
 def kind(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Kind]:
     tmp_path = short_folder
     (tmp_path / "shop").mkdir()
@@ -88,6 +93,15 @@ def kind(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Kind]:
         made = Kind({"url": url}, tmp_path, lambda script: through_sqlite(source, script))
         fill(made)
         yield made
+        return
+    if request.param == "command":
+        made = by_commands(tmp_path)
+        fill(made)
+        yield made
+        for branches in made.homes.values():
+            for row in branches.known():
+                branches._drop(row, branches.place(Path(row.worktree)))
+        assert sorted(path.name for path in (tmp_path / "service").iterdir()) == ["source"]
         return
     cluster: Cluster = request.getfixturevalue("postgres")
     name = f"dev_{os.urandom(4).hex()}"
@@ -104,6 +118,19 @@ def kind(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Kind]:
         for row in branches.known():
             branches._drop(row, branches.place(Path(row.worktree)))
     cluster.admin.run(f"DROP DATABASE {name} WITH (FORCE);")
+
+
+def by_commands(folder: Path) -> Kind:
+    """A service whose databases are files in a folder, made and dropped by commands that know nothing of stretto."""
+    service = folder / "service"
+    service.mkdir()
+    at = f'"{service}/$STRETTO_DATABASE"'
+    given = {
+        "provider": "command",
+        "create": f'cp "{service}/source" {at} && echo made it && echo "sqlite:///{service}/$STRETTO_DATABASE"',
+        "drop": f"rm -f {at}",
+    }
+    return Kind(given, folder, lambda script: through_sqlite(service / "source", script))
 
 
 def fill(kind: Kind) -> None:
@@ -140,6 +167,7 @@ def test_tasks_purposes_and_homes_have_databases_of_their_own(kind: Kind) -> Non
     assert len({row.name for row in rows}) == len(rows)
 
 
+@freezing
 def test_what_is_settled_becomes_the_template_of_its_start(kind: Kind) -> None:
     first = kind.ensure("run-aaaa/one")
     kind.sql(first, TABLE)
@@ -157,6 +185,7 @@ def test_what_is_settled_becomes_the_template_of_its_start(kind: Kind) -> None:
     assert [row.name for row in kind.branches().templates()] == [second.template]
 
 
+@freezing
 def test_a_template_is_of_the_schema_that_the_source_had(kind: Kind) -> None:
     kind.ensure("run-aaaa/one")
     kind.settled("run-aaaa/one")
@@ -166,6 +195,7 @@ def test_a_template_is_of_the_schema_that_the_source_had(kind: Kind) -> None:
     assert kind.sql(row, "SELECT count(later) FROM source") == ["0"]
 
 
+@freezing
 def test_only_the_newest_templates_are_kept(kind: Kind) -> None:
     for number in range(4):
         kind.ensure(f"run-aaaa/t{number}", f"start {number}")
@@ -175,6 +205,7 @@ def test_only_the_newest_templates_are_kept(kind: Kind) -> None:
     assert len(found) == 3
 
 
+@freezing
 def test_a_lost_template_costs_only_time(kind: Kind) -> None:
     kind.ensure("run-aaaa/one")
     kind.settled("run-aaaa/one")
@@ -207,7 +238,7 @@ def test_aside_back_and_gone(kind: Kind) -> None:
             tree.rename(away)
         branches.set_aside("run-aaaa/one", "task", "r123456", place)
     assert branches.find("run-aaaa/one", "task") is None
-    with pytest.raises((AssertionError, sqlite3.Error)):
+    with pytest.raises((AssertionError, sqlite3.Error, StrettoError)):
         kind.sql(row, "SELECT count(*) FROM source")
     away.rename(tree)
     for _ in range(2):
@@ -273,7 +304,7 @@ def stranger(kind: Kind, name: str, worktree: Path) -> None:
 
 
 def in_folders(kind: Kind) -> bool:
-    return bool(kind.given["url"].startswith("sqlite") or kind.given["provider"] == "postgres-cluster")
+    return kind.given.get("provider") in (None, "postgres-cluster", "command")
 
 
 def is_there(kind: Kind, name: str, worktree: Path) -> bool:
@@ -304,7 +335,7 @@ def test_what_cannot_be_made_leaves_nothing(kind: Kind, monkeypatch: pytest.Monk
     def broken(*_: object, **__: object) -> None:
         raise StrettoError("the cable was cut")
 
-    for step in ("_find_way", "_copy", "_start"):
+    for step in ("_find_way", "_copy", "_start", "_address_in"):
         if hasattr(branches.provider, step):
             monkeypatch.setattr(branches.provider, step, broken)
     with pytest.raises(StrettoError, match="cable"):

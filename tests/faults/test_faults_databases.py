@@ -32,7 +32,9 @@ LATER = {
 #: what only a server of its own passes, or passes otherwise
 SERVED = ["spawn.before", "spawn.after", "stop", "copy", "aside"]
 OURS = [
-    name for name in POINTS if name.startswith("daemon.database.") and "spawn" not in name and not name.endswith("stop")
+    name
+    for name in POINTS
+    if name.startswith("daemon.database.") and not any(word in name for word in ("spawn", "stop", "command"))
 ]
 PASSAGES = sorted(f"{name}@{n}" for name in {*OURS, *LATER} for n in {1, *LATER.get(name, ())})
 
@@ -129,6 +131,42 @@ def test_a_server_of_its_own_is_killed_and_lived_again(point: str, short_folder:
     count("fail points recovered", passage)
     assert holding(str(short_folder)) == []
     assert [path.name for path in (short_folder / "ours").iterdir() if not path.name.endswith(".lock")] == ["rows"]
+
+
+@pytest.mark.parametrize("passage", ["command.before@1", "command.after@1", "command.before@2", "command.after@2"])
+def test_a_command_is_killed_and_its_database_lived_again(passage: str, tmp_path: Path) -> None:
+    """Killed around `create` and `drop`: the service has no database of ours at the end."""
+    at = f"{tmp_path}/service/$STRETTO_DATABASE"
+    given = {"provider": "command", "create": f'touch "{at}" && echo file://{at}', "drop": f'rm -f "{at}"'}
+    (tmp_path / "service").mkdir()
+    (tmp_path / "shop").mkdir()
+    for env in ({"STRETTO_TESTING": "1", "STRETTO_FAILPOINT": f"daemon.database.{passage}=kill"}, {}):
+        done = subprocess.run(
+            [sys.executable, "-c", _COMMANDED, json.dumps(given), str(tmp_path)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(SOURCES), str(ROOT))), **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == (-9 if env else 0), done.stderr
+    count("fail points killed", f"daemon.database.{passage}")
+    count("fail points recovered", f"daemon.database.{passage}")
+    assert list((tmp_path / "service").iterdir()) == []
+
+
+_COMMANDED = """
+import json, sys
+from pathlib import Path
+from stretto.workspace.databases import connect
+
+folder = Path(sys.argv[2])
+branches = connect(json.loads(sys.argv[1]), root=folder / "shop", folder=folder / "ours", home="h", ignored=bool)
+place = branches.place(folder)
+row = branches.ensure("run-aaaa/one", "task", place, "start")
+assert Path(branches.address(row, place).url.removeprefix("file://")).exists()
+branches.drop("run-aaaa/one", "task", place)
+assert branches.known() == []
+"""
 
 
 def live(given: dict[str, str], folder: Path, root: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ from stretto.core.finding import closest
 from stretto.core.model import CheckSpec
 from stretto.core.plan import APPROVALS, MODES, SANDBOXES
 from stretto.core.who import TIERS
+from stretto.core.workspace_commands import DATABASE_COMMANDS
 
 SCHEMA = 1
 #: the types of agents that come with stretto; other packages may provide more
@@ -193,6 +194,8 @@ TABLES: dict[str, v.Reader] = {
             "allow": v.texts,
             "end_sessions": v.truth,
             "port": v.text,
+            **dict.fromkeys(DATABASE_COMMANDS, v.text),
+            "timeout": v.duration,
         }
     ),
     "checks": v.checks,
@@ -285,6 +288,7 @@ def _check_database(config: Config, notes: Notes) -> None:
         notes.wrong("database.provider", f"`{provider}` needs a url", f'add `url = "{scheme}://…"`')
     elif scheme is not None and url is not None and url.scheme != scheme:
         notes.wrong("database.url", f"`{provider}` needs an address of {scheme}", f'write `url = "{scheme}://…"`')
+    _check_commands(database, provider, notes)
     if "port" in database and provider != "postgres-cluster":
         notes.wrong("database.port", f"`{provider}` has no server of its own", "take it out")
     elif "port" in database and database["port"] not in config.ports:
@@ -294,6 +298,20 @@ def _check_database(config: Config, notes: Notes) -> None:
     if why is not None and url is not None:
         form = f'name a database for development, or write `allow = ["{url.host}"]`'
         notes.wrong("database.url", f"no database is branched from there: {why}", form)
+
+
+def _check_commands(database: Mapping[str, Any], provider: str, notes: Notes) -> None:
+    """The project's own commands stand where they are run, and nowhere else."""
+    if provider == "command":
+        for key in ("create", "drop"):
+            if key not in database:
+                notes.wrong("database.provider", f"`command` needs `{key}`", f'add `{key} = "…"` to [database]')
+        if "url" in database:
+            notes.wrong("database.url", "`command` takes the address that `create` prints", "take it out")
+        return
+    for key in (*DATABASE_COMMANDS, "timeout"):
+        if key in database:
+            notes.wrong(f"database.{key}", f"`{provider}` runs no such command", 'write `provider = "command"`')
 
 
 def _check_placeholder(place: str, name: str, config: Config, notes: Notes) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from stretto.core.model import CheckSpec
 
 TIMEOUT = 1800.0
+#: keys of `[database]` by which the project's own commands make and drop databases
+DATABASE_COMMANDS = ("create", "drop", "reset", "address")
 
 
 def setup_specs(config: Mapping[str, Any]) -> list[CheckSpec]:

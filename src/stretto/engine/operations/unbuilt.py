@@ -25,8 +25,8 @@ def refuse(config: Mapping[str, Any], plan: Plan) -> None:
 def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str, str]]:
     """(where, what it says, what to do instead)."""
     provider = (config.get("database") or {}).get("provider")
-    if provider in ("postgres-schema", "command"):
-        yield "[database] provider", str(provider), "name another: postgres-database, postgres-cluster, sqlite, memory"
+    if provider == "postgres-schema":
+        yield "[database] provider", str(provider), "name another: postgres-database or postgres-cluster"
     if tuple(config.get("stages") or DEFAULT_STAGES) != DEFAULT_STAGES:
         yield "[pipeline] stages", ", ".join(config["stages"]), "take it out: the stages are those of its default"
     if config.get("mode") == "pane":

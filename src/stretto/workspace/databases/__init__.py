@@ -15,6 +15,7 @@ from typing import Any
 
 from stretto.core import database_url
 from stretto.core.errors import UsageError
+from stretto.core.workspace_commands import DATABASE_COMMANDS as COMMANDS
 from stretto.interfaces import Git
 from stretto.workspace.databases.base import Address, Marker, Place, Provider, Settings
 from stretto.workspace.databases.branches import Branch, Branches
@@ -60,6 +61,8 @@ def settings(given: Mapping[str, Any]) -> Settings:
         allow=tuple(given.get("allow") or ()),
         end_sessions=bool(given.get("end_sessions")),
         port=given.get("port"),
+        commands={name: str(given[name]) for name in COMMANDS if given.get(name)},
+        timeout=float(given.get("timeout") or 300.0),
     )
     if url is not None and url.password:
         raise UsageError(
@@ -94,6 +97,10 @@ def _provider(said: Settings, root: Path, folder: Path, project: str, ignored: C
         from stretto.workspace.databases.memory import Memory
 
         return Memory()
+    if said.provider == "command":
+        from stretto.workspace.databases.command import CommandDatabase, Commands
+
+        return CommandDatabase(Commands(**said.commands, timeout=said.timeout), folder)
     url = said.url
     if said.provider == "postgres-cluster":
         from stretto.workspace.databases.postgres_cluster import PostgresCluster

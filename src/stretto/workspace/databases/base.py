@@ -65,7 +65,8 @@ class Settings:
     """The `[database]` table. `url` None: the provider needs none. `protect` and `allow` as `core.database_url` says.
 
     `end_sessions`: sessions on the source may be ended so that it can be copied at once. `port`: the name of the
-    workspace's port on which a server of its own listens; None: on a Unix socket only.
+    workspace's port on which a server of its own listens; None: on a Unix socket only. `commands`: the project's own
+    (`create`, `drop`, `reset`, `address`), with `timeout` seconds for each.
     """
 
     provider: str
@@ -76,6 +77,8 @@ class Settings:
     allow: tuple[str, ...] = ()
     end_sessions: bool = False
     port: str | None = None
+    commands: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
