@@ -18,6 +18,7 @@ from tests.support.world import SOURCES
 PACKAGE = SOURCES / "stretto"
 SPAWNERS = (
     "process.py",
+    "terminal/launch.py",
     "shim/host_system.py",
     "agents/opencode_bridge.py",  # an agent's process itself: what it starts ends with its session
     "workspace/sandbox/launch_sandbox.py",

@@ -267,7 +267,7 @@ class Workspaces(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionContext:
-    """What an adapter needs to know to start or resume a session."""
+    """What an adapter needs to know to start or resume a session. `spool`: where its hooks may report to."""
 
     session: str
     task: str
@@ -279,12 +279,14 @@ class SessionContext:
     model: str | None
     permissions: str
     report_file: str | None = None
+    generation: int = 1
+    spool: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
     """How an agent is started. `style`: `stream` (one process, stdin lines), `turns` (one process a turn), `pane` (its
-    own face on a terminal).
+    own face on a terminal, which the pane's host reads as that of `tui`).
 
     `first` are records written before any turn (kind, data): a protocol's handshake, say. `state` is what `parse`
     starts with, besides what the engine keeps there. While it holds a true `handshake`, no turn is given to the
@@ -298,6 +300,7 @@ class Launch:
     conversation: str | None = None
     first: tuple[tuple[str, str], ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
+    tui: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +312,8 @@ class Signal:
     turn_ended{result: TurnResult, reason, text} · status{status} · retry{reason, delay_s} · garbage{bytes} ·
     reply{request, data}: a record for the agent that nobody has to be asked for · unfit{reason}: it cannot begin, so
     the session is over and the turn that waits for it failed · notice{text}: something that the person should know ·
-    sign{source, what, text, at, until}: a sign by itself (core.evidence), from a source other than the protocol
+    sign{source, what, text, at, until}: a sign by itself (core.evidence), from a source other than the protocol ·
+    undelivered{reason, touched}: the message did not reach the agent, as far as anyone knows
     """
 
     type: str

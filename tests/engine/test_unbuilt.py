@@ -30,8 +30,6 @@ def frozen(text: str, fields: str = ""):
     [
         ('[pipeline]\nstages = ["implement", "check", "review", "approve", "land"]\n', "", "[pipeline] stages"),
         ('[pipeline]\nstages = ["implement", "land"]\n', "", "[pipeline] stages"),
-        ('[roles.tester]\nmode = "pane"\n', "", "role tester"),
-        ("", "- mode: pane\n", "task a"),
         ("", "- workspace: shared\n", "task a"),
     ],
 )
@@ -40,17 +38,6 @@ def test_what_would_be_done_otherwise_is_refused(text: str, fields: str, object:
         unbuilt.refuse(*frozen(text, fields))
     assert (caught.value.code, caught.value.object) == ("not_built", object)
     assert caught.value.hint
-
-
-@pytest.mark.parametrize("mode", ["stream", "pane"])
-def test_the_mode_of_the_call_counts(mode: str) -> None:
-    plan = parse(PLAN)[0]
-    settings = config.resolve(config.load(""), plan, mode=mode)
-    if mode == "stream":
-        unbuilt.refuse(settings, plan)
-    else:
-        with pytest.raises(StrettoError, match="mode pane"):
-            unbuilt.refuse(settings, plan)
 
 
 def test_the_usual_is_neither_refused_nor_told() -> None:

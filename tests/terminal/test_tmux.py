@@ -126,7 +126,7 @@ class Room:
     slow: float = 1.0
 
     def open(self, habits: str = "") -> Pane:
-        env = {"STRETTO_COMPOSER": habits, "STRETTO_COMPOSER_LOG": str(self.folder / "log")}
+        env = {"COMPOSER_HABITS": habits, "STRETTO_PANE_FOLDER": str(self.folder)}
         argv = [f"{name}={value}" for name, value in env.items()]
         turn = ["/bin/sh", "-c", 'cp "$STRETTO_PROMPT_FILE" got; sleep 0.1']
         program = [sys.executable, "-I", str(COMPOSER), *turn]
@@ -134,7 +134,7 @@ class Room:
         return Pane(self.terminal, "one")
 
     def reported(self) -> list[dict[str, object]]:
-        path = self.folder / "log"
+        path = self.folder / "composer.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def began(self, text: str) -> str | None:
@@ -239,7 +239,7 @@ def test_two_panes_at_once_never_mix(room: Room, short_folder: Path) -> None:
     folder = short_folder / "2"
     folder.mkdir()
     other = Room(room.terminal, folder)
-    env = ["STRETTO_COMPOSER=", f"STRETTO_COMPOSER_LOG={folder / 'log'}"]
+    env = ["COMPOSER_HABITS=", f"STRETTO_PANE_FOLDER={folder}"]
     room.terminal.start("two", ["/usr/bin/env", *env, sys.executable, "-I", str(COMPOSER), "/bin/true"], folder)
     second = Pane(room.terminal, "two")
     couriers = [(room, first, "for the first"), (other, second, "for the second")]

@@ -58,7 +58,14 @@ def models() -> dict[str, dict[str, str]]:
 
 @cache
 def find(type: str) -> Agent:
-    """The adapter for a type of agent. Raises UsageError (`unknown_agent`) for a type that nobody provides."""
+    """The adapter for a type of agent; with `/pane` behind it, for a session in a pane.
+
+    Raises UsageError (`unknown_agent`) for a type that nobody provides.
+    """
+    if type.endswith("/pane"):
+        from stretto.agents.pane import SUFFIX, PaneAgent
+
+        return PaneAgent(find(type.removesuffix(SUFFIX)))
     if type in ADAPTERS:
         module, _, name = ADAPTERS[type].partition(":")
         return cast("Agent", getattr(import_module(module), name)())

@@ -15,12 +15,14 @@ import os
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stretto.agents.claude_asks import control_answer
 from stretto.agents.claude_stream import INITIALIZE, TESTED, parse_line
 from stretto.agents.declaration import Declaration
+from stretto.agents.hooks import Spool, claude_settings
 from stretto.agents.permissions import parse_permissions
 from stretto.agents.programs import why_not_startable
 from stretto.agents.turns import environment
@@ -44,10 +46,10 @@ class ClaudeAgent:
     conversational = True
     declaration = Declaration(
         type="claude",
-        about="Claude Code, in stream mode",
+        about="Claude Code, in stream mode or in a pane",
         program="claude",
         tested=TESTED,
-        can=frozenset({"stream", "questions", "permissions", "resume", "usage", "mcp", "model"}),
+        can=frozenset({"stream", "pane", "questions", "permissions", "resume", "usage", "mcp", "model"}),
         variables={
             "ANTHROPIC_API_KEY": True,
             "ANTHROPIC_AUTH_TOKEN": True,
@@ -116,6 +118,13 @@ class ClaudeAgent:
         """Whether there is a transcript of this folder: its path with everything but letters and digits as `-`."""
         home = Path(env.get("CLAUDE_CONFIG_DIR") or Path(env.get("HOME") or "/") / ".claude")
         return any((home / "projects" / re.sub(r"[^A-Za-z0-9]", "-", str(folder))).glob("*.jsonl"))
+
+    def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """Its own face with hooks that report to us, for this session alone."""
+        spool = Spool(context.spool or context.folder, context.session, context.generation)
+        face = self.tui(spec, context, None)
+        settings = ("--settings", _line(claude_settings(spool)))
+        return replace(face, argv=(*face.argv, *settings), env={**_DEFAULTS, **face.env}, tui="claude")
 
     def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """A user message."""

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stretto.agents.declaration import Declaration
-from stretto.agents.turns import TurnsAgent, launch_turns
+from stretto.agents.turns import TurnsAgent, environment, launch_turns
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec
 from stretto.interfaces import Launch, SessionContext
 
 #: started by path, so that it needs no installed package, PYTHONPATH or site-packages
+COMPOSER = Path(__file__).resolve().parent.parent / "testing" / "composer.py"
 PLAYER = Path(__file__).resolve().parent.parent / "testing" / "play.py"
 
 
@@ -27,7 +28,7 @@ class ScriptedAgent(TurnsAgent):
     declaration = Declaration(
         type="scripted",
         about="plays a file, for rehearsals and tests",
-        can=frozenset({"questions", "usage"}),
+        can=frozenset({"pane", "questions", "usage"}),
     )
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
@@ -44,6 +45,12 @@ class ScriptedAgent(TurnsAgent):
         """One process a turn. Raises UsageError for a spec without a script."""
         argv = (sys.executable, "-I", str(PLAYER), str(_script(spec, context.env)))
         return launch_turns(argv, spec, context)
+
+    def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """A small interface of its own, in which each message plays a turn. Raises UsageError without a script."""
+        play = (sys.executable, "-I", str(PLAYER), str(_script(spec, context.env)))
+        argv = (sys.executable, "-I", str(COMPOSER), *play)
+        return Launch("pane", argv, environment(spec, context), context.conversation, tui="scripted")
 
 
 def _script(spec: AgentSpec, env: Mapping[str, str]) -> Path:

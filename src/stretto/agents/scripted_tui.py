@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stretto.agents.tui import Place, View, boxed, numbered
+from stretto.agents.tui import Dialog, Place, View, boxed, numbered
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
 _FOLDED = re.compile(r"\[Pasted text \+\d+ characters\]")
-#: the variable that names its report
-LOG = "STRETTO_COMPOSER_LOG"
+#: the file of its report, in the folder that the host gives it
+LOG = "composer.jsonl"
 
 
 class ScriptedTui:
     """`type = "scripted"` in a pane."""
 
-    interrupt = ("Escape",)
+    interrupt: tuple[str, ...] = ("Escape",)
 
     def view(self, screen: Screen) -> View:
         """As it draws itself."""
@@ -32,9 +32,13 @@ class ScriptedTui:
             dialog=numbered(screen) if text is None else None,
         )
 
+    def permission(self, dialog: Dialog) -> bool:
+        """What it asks is never about a tool."""
+        return False
+
     def sources(self, place: Place) -> Sequence[tuple[str, Path]]:
         """Its report."""
-        return [("report", Path(place.env[LOG]))] if LOG in place.env else []
+        return [("report", Path(place.shared, LOG))]
 
     def line(self, source: str, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """A line of its report."""

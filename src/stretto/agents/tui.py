@@ -40,13 +40,16 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a pane's agent works: `cwd` and `env` as the agent sees them, `home` as we see its home folder."""
+    """Where a pane's agent works: `cwd` and `env` as the agent sees them, `home` as we see its home folder.
+
+    `shared`: a folder that we and the agent see under the same name, and both may fill.
+    """
 
     cwd: str
     env: Mapping[str, str]
     home: str
     conversation: str
-    folder: str
+    shared: str
 
     def outside(self, path: str) -> Path:
         """A path that the agent knows, as it is known outside of its sandbox."""
@@ -63,6 +66,10 @@ class Tui(Protocol):
 
     def view(self, screen: Screen) -> View:
         """What a screen says."""
+        ...
+
+    def permission(self, dialog: Dialog) -> bool:
+        """Whether a dialog asks to be allowed something."""
         ...
 
     def sources(self, place: Place) -> Sequence[tuple[str, Path]]:

@@ -204,8 +204,10 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
     if turn is None or turn.result is not None:
         return None
     if turn.state is Delivery.UNDELIVERED:
-        text = "it is not known whether this message reached the agent; nothing is sent twice by itself: " + turn.text
-        return ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, f"undelivered:{turn.n}", text, n=turn.n)
+        why = f": {turn.reason}" if turn.reason else ""
+        text = f"it is not known whether this message reached the agent{why}; nothing is sent twice by itself: "
+        key = f"undelivered:{turn.n}:{turn.session}:{turn.number}"
+        return ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, key, text + turn.text, n=turn.n)
     if turn.state is Delivery.QUEUED:
         if _held(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused")

@@ -23,6 +23,8 @@ TIER_OF_ROLE = {
 FALLBACK = "fallback"
 #: a policy under which an agent does everything without asking
 SKIP = "skip"
+#: the mode in which an agent shows its own interface in a terminal
+PANE = "pane"
 #: words of a configuration or task: no sandbox; one where this machine can
 NO_SANDBOX, AUTO = "none", "auto"
 
@@ -32,6 +34,17 @@ def agent_of(f: Facts) -> AgentSpec:
     t = f.task
     chosen = t.fields.get("agent") or f.run.agent
     return agent_spec(f.run.config, t.role, chosen, t.fields.get("model"), t.attempts.get(FALLBACK, 0))
+
+
+def mode_of(config: Mapping[str, Any], role: str, said: str | None) -> str:
+    """How stretto speaks with the agent of a task that says this itself: `stream` or `pane`."""
+    part: Mapping[str, Any] = config.get("roles", {}).get(role, {})
+    return str(said or config.get("mode") or part.get("mode") or "stream")
+
+
+def adapter_of(type: str, mode: str) -> str:
+    """The name of the adapter for agents of a type in this mode."""
+    return f"{type}/pane" if mode == PANE else type
 
 
 def choices(config: Mapping[str, Any], role: str, agent: str | None) -> tuple[str, ...]:

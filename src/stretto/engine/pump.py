@@ -30,6 +30,7 @@ from stretto.core.model import (
     TurnResult,
     Usage,
 )
+from stretto.core.who import PANE
 from stretto.engine import believing
 from stretto.engine.acts.endings import back, fail_waiting
 from stretto.engine.acts.rows import add_control, close_permissions, open_item, short_id
@@ -119,7 +120,7 @@ class Pump:
         if session is None:
             return False
         state = self._parts.shims.state(Path(session.folder))
-        due = [m for m in waiting if _news(m, state)]
+        due = [m for m in waiting if _news(session, m, state)]
         if due:
             # what was written before the record of its end belongs to the turn
             self._read_all(session)
@@ -142,8 +143,11 @@ def _lines(data: bytes) -> tuple[list[bytes], int]:
     return data[:end].split(b"\n")[:-1], end
 
 
-def _news(message: Message, state: ShimState) -> bool:
+def _news(session: Session, message: Message, state: ShimState) -> bool:
+    """What the shim knows that the rows do not. In a pane it knows nothing of turns: their host tells."""
     number = message.number or 0
+    if session.mode == PANE and message.kind is MessageKind.TURN:
+        return False
     if message.state is Delivery.WRITTEN and number <= state.delivered:
         return True
     return message.kind is MessageKind.TURN and "ended_at" in state.turns.get(number, {})
@@ -219,8 +223,8 @@ def end_turn(tx: Writer, session: Session, n: int, result: TurnResult, reason: s
 
 def running_turn(db: Reader, session: str) -> Message | None:
     """The turn that an agent is in: the first one of its session that is not over."""
-    where = "session = ? AND kind = 'turn' AND number IS NOT NULL AND result IS NULL ORDER BY number"
-    return db.one(Message, where, session)
+    where = "session = ? AND kind = 'turn' AND number IS NOT NULL AND result IS NULL AND state != 'undelivered'"
+    return db.one(Message, f"{where} ORDER BY number", session)
 
 
 class _Taker:
@@ -261,6 +265,22 @@ class _Taker:
             self.tx.update(Session, self.session.id, conversation=data["conversation"])
         if data.get("model"):
             self.tx.update(Session, self.session.id, model=data["model"])
+
+    def _on_turn_started(self, data: dict[str, Any]) -> None:
+        turn = self._turn()
+        if self.session.mode == PANE and turn is not None and turn.state is Delivery.WRITTEN:
+            self.tx.update(Message, (turn.task, turn.n), state=Delivery.DELIVERED, delivered_at=self.tx.now)
+            self.tx.event("message.delivered", task=turn.task, n=turn.n, kind=turn.kind)
+            self.state["began"] = True
+
+    def _on_undelivered(self, data: dict[str, Any]) -> None:
+        turn = self._turn()
+        if turn is not None and turn.state is Delivery.WRITTEN:
+            reason = str(data.get("reason") or "")
+            self.tx.update(Message, (turn.task, turn.n), state=Delivery.UNDELIVERED, reason=reason)
+            self.state["used"] = turn.number
+            self.tx.event("message.undelivered", task=turn.task, n=turn.n, reason=reason)
+            self.tx.update(Task, turn.task, interrupt=False)
 
     def _on_text(self, data: dict[str, Any]) -> None:
         self._text.append(str(data.get("text", "")) + "\n")

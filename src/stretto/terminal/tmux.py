@@ -81,12 +81,14 @@ class Terminal:
         """
         files.replace(self.socket.with_name(f"{self.socket.name}.conf"), CONFIG.encode())
         flags = ("-f", "ignore-size,no-output") if self._client is None else ("-d",)
-        command = ("new-session", *flags, "-s", name, "-x", str(size[0]), "-y", str(size[1]), "-c", str(cwd))
+        command = ("new-session", *flags, "-s", name, "-x", str(size[0]), "-y", str(size[1]), "--", "/bin/cat")
         with self._lock:
             if self._client is not None:
-                self.command(*command, "--", *argv)
+                self.command(*command)
             else:
-                self._connect(*command, "--", *argv)
+                self._connect(*command)
+            # not the session's first program: a server may not survive one that ends before it stands
+            self.command("respawn-pane", "-k", "-t", f"={name}:", "-c", str(cwd), "--", *argv)
 
     def attach(self) -> None:
         """Speak with a server that is there. Raises Gone when it is not."""

@@ -1,10 +1,11 @@
 """A small interface of an agent in a terminal: a composer, a log, dialogs; its turns are played from a script.
 
-It is what a person sees of the scripted agent in a pane, and it misbehaves on demand: STRETTO_COMPOSER holds words
+It is what a person sees of the scripted agent in a pane, and it misbehaves on demand: COMPOSER_HABITS holds words
 separated by `;`. `hold=FILE` draws nothing until the file is there; `draft=TEXT` begins with a text in the composer;
 `dialog=TEXT` begins with a dialog over it; `swallow=N` takes no notice of the first N Enters; `deaf` forgets what is
 sent; `mute` reports nothing; `quit` ends when something is sent.
-It reports in the file STRETTO_COMPOSER_LOG, a JSON object a line: began {prompt}, text {text}, ended {code}.
+It reports in the file composer.jsonl of STRETTO_PANE_FOLDER, a JSON object a line: began {prompt}, text {text}, ended
+{code, interrupted}.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Composer:
     """One conversation in this terminal."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        said = os.environ.get("STRETTO_COMPOSER", "").split(";")
+        said = os.environ.get("COMPOSER_HABITS", "").split(";")
         self.habits = dict(word.partition("=")[::2] for word in said if word)
         self.argv = list(argv)
         self.draft, self.log = self.habits.get("draft", ""), ["", "  a scripted agent"]
@@ -66,9 +67,8 @@ class Composer:
 
     def say(self, **event: object) -> None:
         """Report, unless we are mute."""
-        path = os.environ.get("STRETTO_COMPOSER_LOG")
-        if path and "mute" not in self.habits:
-            with Path(path).open("a") as file:
+        if "mute" not in self.habits:
+            with Path(os.environ["STRETTO_PANE_FOLDER"], "composer.jsonl").open("a") as file:
                 file.write(json.dumps(event) + "\n")
 
     # ---- keys
@@ -127,7 +127,7 @@ class Composer:
     def start(self, text: str) -> None:
         """Play the turn."""
         self.turn += 1
-        prompt = Path(os.environ["STRETTO_COMPOSER_LOG"]).with_name(f"prompt-{os.getpid()}-{self.turn}")
+        prompt = Path(os.environ["STRETTO_PANE_FOLDER"], f"prompt-{os.getpid()}-{self.turn}")
         prompt.write_text(text)
         env = {**os.environ, "STRETTO_PROMPT_FILE": str(prompt), "STRETTO_TURN": str(self.turn)}
         self.interrupted = False

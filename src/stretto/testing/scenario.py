@@ -24,6 +24,8 @@ from typing import Any
 
 from stretto.prompts.header import read_header
 
+#: what Claude Code writes around a paste
+_PASTED = re.compile(r"\A\s*<pasted_content[^>]*>\n")
 _MARKER = re.compile(
     r"\[\[(?:on=(?P<on>\w+) )?"
     r"(?P<word>write|sh|commit|say|ask|tool|slow|err|cut|garbage|overflow|as|bare)\b(?P<rest>.*?)\]\]",
@@ -103,13 +105,18 @@ def scenario(markers: Iterable[re.Match[str]]) -> list[Answer]:
     return [*answers, Answer("say", {"text": last}, tuple(faults))]
 
 
+def _bare(text: str) -> str:
+    """A message as it was sent."""
+    return _PASTED.sub("", text)
+
+
 def _is_prompt(block: Block) -> bool:
-    return block.kind == "text" and bool(read_header(block.text) or _MARKER.search(block.text))
+    return block.kind == "text" and bool(read_header(_bare(block.text)) or _MARKER.search(block.text))
 
 
 def _followed(blocks: Sequence[Block], place: int) -> list[re.Match[str]]:
     """The markers of this prompt; for a turn of another origin also those that were said for it earlier."""
-    origin = read_header(blocks[place].text).get("origin", "start")
+    origin = read_header(_bare(blocks[place].text)).get("origin", "start")
     own = [found for found in _MARKER.finditer(blocks[place].text) if found["on"] in (None, origin)]
     if origin == "start":
         return own

@@ -9,11 +9,13 @@ it goes to the next session, with a conversation of its own or the one that is t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stretto.agents.pane_host import NO_TERMINAL
 from stretto.core.model import Delivery, Message, MessageKind, Session, TurnResult
+from stretto.core.who import PANE
 from stretto.engine.parts import Parts
 from stretto.interfaces import ShimState
 from stretto.store.sqlite import Writer
@@ -52,6 +54,8 @@ def look(parts: Parts, session: Session) -> Ending:
         return Ending(f"its session was ended: {reason}" if reason else "its session was ended")
     if record.get("signal") is not None:
         return Ending(f"its agent was ended by signal {record['signal']}")
+    if session.mode == PANE and record.get("code") == NO_TERMINAL:
+        return Ending("its terminal (tmux) is gone")
     said = parts.shims.tail(folder, "err", TAIL)
     agent = parts.agent(str(session.parser.get("type") or session.agent))
     refused = agent.refused(said)
@@ -68,6 +72,12 @@ def last_line(said: bytes) -> str:
     """The last line that says something, fit to be shown."""
     lines = [_UNPRINTABLE.sub("", line).strip() for line in said.decode("utf-8", "replace").splitlines()]
     return next((line[:TOLD] for line in reversed(lines) if line), "")
+
+
+def reached(session: Session, message: Message, state: ShimState) -> ShimState:
+    """The shim's word on how far messages got; the host of a pane has read one long before it reached the agent."""
+    inside = session.mode == PANE and message.kind is MessageKind.TURN and message.state is Delivery.WRITTEN
+    return replace(state, delivered=min(state.delivered, (message.number or 0) - 1)) if inside else state
 
 
 def fate(message: Message, state: ShimState, ending: Ending, *, first: bool) -> dict[str, Any]:

@@ -253,7 +253,7 @@ def _to_session(parts: Parts, tx: Writer, f: Facts, item: Item) -> None:
     """Write the answer as a record of the agent's own protocol. Answers to the agent API are read by its client."""
     if f.session is None or item.payload.get("source") == "socket":
         return
-    data = parts.agent(agent_of(f).type).answer(item.payload, item.answer or {})
+    data = parts.agent(str(f.session.parser.get("type") or agent_of(f).type)).answer(item.payload, item.answer or {})
     if data is not None:
         add_control(tx, f.task.uid, f.session.id, MessageKind.CONTROL, Origin.ANSWER, data)
 

@@ -21,10 +21,20 @@ from stretto.core.actions import Deliver, Interrupt, Recover, Stop
 from stretto.core.errors import StrettoError
 from stretto.core.evidence import What
 from stretto.core.facts import Facts
-from stretto.core.model import Delivery, Message, MessageKind, Origin, Session, SessionStatus, Task, TurnResult
-from stretto.core.who import FALLBACK, NO_SANDBOX, agent_of, choices_of, sandbox
+from stretto.core.model import (
+    AgentSpec,
+    Delivery,
+    Message,
+    MessageKind,
+    Origin,
+    Session,
+    SessionStatus,
+    Task,
+    TurnResult,
+)
+from stretto.core.who import FALLBACK, NO_SANDBOX, PANE, adapter_of, agent_of, choices_of, mode_of, sandbox
 from stretto.engine import believing, environment, messages, sandboxing
-from stretto.engine.acts import endings
+from stretto.engine.acts import endings, panes
 from stretto.engine.acts.endings import Ending
 from stretto.engine.acts.rows import add_control, close_permissions, count_fall, short_id
 from stretto.engine.parts import Parts
@@ -140,7 +150,10 @@ def _whole(parts: Parts, tx: Writer, session: Session, message: Message) -> str:
 
 
 def _next_number(tx: Writer, session: str) -> int:
-    return int(tx.value("SELECT COALESCE(MAX(number), 0) + 1 FROM messages WHERE session = ?", session))
+    """After all that were given; `used` is that of a message which did not arrive, and may be sent again."""
+    given = int(tx.value("SELECT COALESCE(MAX(number), 0) FROM messages WHERE session = ?", session))
+    row = tx.one(Session, "id = ?", session)
+    return max(given, int(row.parser.get("used", 0)) if row is not None else 0) + 1
 
 
 def _agent_type(parts: Parts, session: Session) -> str:
@@ -174,7 +187,7 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
             object=f.run.id,
             hint=f"set them and call: stretto retry {f.task.id}",
         )
-    conversation = _taken_up(old, spec.name)
+    conversation, type = _taken_up(old, spec.name), adapter_of(spec.type, _mode(f))
     identity = short_id(12)
     session = Session(
         id=identity,
@@ -182,13 +195,17 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
         role=f.task.role,
         agent=spec.name,
         model=spec.model,
-        mode="stream",
+        mode=_mode(f),
         conversation=conversation or str(uuid.uuid4()),
         generation=old.generation + 1 if old is not None else 1,
         folder=str(parts.home.sessions / identity),
         started_at=parts.clock.now(),
         status_at=parts.clock.now(),
-        parser={"type": spec.type, "resume": conversation is not None, **_kept(old, conversation)},
+        parser={
+            "type": type,
+            "resume": conversation is not None,
+            **_kept(old, conversation),
+        },
     )
     with parts.store.write() as tx:
         tx.insert(session)
@@ -210,7 +227,7 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
     start = f.task.attempts.get(FALLBACK, 0)
     for fallen, name in list(enumerate(choices_of(f)))[start:]:
         spec = agent_of(replace(f, task=replace(f.task, attempts={FALLBACK: fallen})))
-        reason = parts.agent(spec.type).probe(spec, env)
+        reason = _probe(parts, f, spec, env)
         if reason is not None:
             reasons.append(reason)
         elif name not in limits:
@@ -220,6 +237,17 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
     if first is not None:
         return _fall(parts, f, first - start, reasons)
     raise StrettoError("; ".join(reasons), code="agent_missing", object=agent_of(f).name, hint="stretto doctor")
+
+
+def _mode(f: Facts) -> str:
+    return mode_of(f.run.config, f.task.role, f.task.fields.get("mode"))
+
+
+def _probe(parts: Parts, f: Facts, spec: AgentSpec, env: dict[str, str]) -> str | None:
+    try:
+        return parts.agent(adapter_of(spec.type, _mode(f))).probe(spec, env)
+    except StrettoError as error:
+        return error.message
 
 
 def _fall(parts: Parts, f: Facts, by: int, reasons: list[str]) -> Facts:
@@ -285,6 +313,8 @@ def _context(parts: Parts, f: Facts, session: Session) -> SessionContext:
         model=session.model,
         permissions=agent_of(f).permissions,
         report_file=env["STRETTO_REPORT_FILE"],
+        generation=session.generation,
+        spool=panes.spool(agent_socket(parts, session)),
     )
 
 
@@ -303,15 +333,17 @@ def _shim_spec(parts: Parts, f: Facts, session: Session, launch: Launch) -> dict
         )
     env = {**launch.env, "STRETTO_AGENT_SOCKET": str(agent_socket(parts, session)), "STRETTO_SESSION": session.id}
     confined = sandboxing.of_session(parts, f, session, replace(launch, env=env))
+    if launch.style == PANE:
+        house = None if sandbox(f) == NO_SANDBOX else sandboxing.house_of(parts, f.task)
+        cwd = Path(str(f.task.workspace))
+        own = panes.prepare(session, launch, confined, cwd, agent_socket(parts, session), house, int(delivered or 0))
+    else:
+        own = {"argv": list(launch.argv), "wrapper": list(confined.words), "env": confined.env, "style": launch.style}
+        own |= {"launcher": str(LAUNCH), "cwd": str(f.task.workspace)}
     return {
         "schema": 1,
         "session": session.id,
-        "style": launch.style,
-        "argv": list(launch.argv),
-        "wrapper": list(confined.words),
-        "launcher": str(LAUNCH),
-        "cwd": str(f.task.workspace),
-        "env": confined.env,
+        **own,
         "marker": f"STRETTO_SESSION={session.id}",
         "nudge": str(parts.home.nudge),
         "turn_offset": int(delivered or 0),
@@ -400,7 +432,7 @@ def lose_turn(parts: Parts, session: Session, ending: Ending) -> None:
         if ending.own and session.parser.get("handshake"):
             endings.fail_waiting(tx, session.task, ending.why)
         for message in tx.select(Message, "session = ? AND state IN ('written', 'delivered')", session.id):
-            changes = endings.fate(message, state, ending, first=first)
+            changes = endings.fate(message, endings.reached(session, message, state), ending, first=first)
             if changes.get("result") is not None:
                 changes |= {"reason": ending.why, "ended_at": tx.now}
                 tx.event("turn.ended", task=message.task, n=message.n, result=changes["result"], reason=ending.why)

@@ -20,7 +20,7 @@ from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors
-from stretto.core.who import NO_SANDBOX, agent_spec, choices, sandbox_of
+from stretto.core.who import NO_SANDBOX, adapter_of, agent_spec, choices, mode_of, sandbox_of
 from stretto.engine.acts.session import IN_SANDBOX
 from stretto.engine.engine import Engine
 from stretto.engine.operations import base, change, checkouts, common, sandboxes, trusting
@@ -125,10 +125,11 @@ def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> list[st
     wanted = {}
     for task, specs in zip(found.plan.tasks, _specs(found), strict=True):
         confined = sandbox_of(found.config, task.sandbox) != NO_SANDBOX
-        wanted[confined, tuple((s.name, s.permissions) for s in specs)] = specs
-    for (confined, _), specs in wanted.items():
+        mode = mode_of(found.config, task.role, task.mode)
+        wanted[confined, mode, tuple((s.name, s.permissions) for s in specs)] = specs
+    for (confined, mode, _), specs in wanted.items():
         env = {**given, **IN_SANDBOX} if confined else given
-        reasons = {spec.name: engine.parts.agent(spec.type).probe(spec, env) for spec in specs}
+        reasons = {spec.name: engine.parts.agent(adapter_of(spec.type, mode)).probe(spec, env) for spec in specs}
         first, left = specs[0].name, [name for name, reason in reasons.items() if reason is None]
         if not left:
             raise StrettoError(

@@ -29,14 +29,7 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
         yield "[database] provider", str(provider), "name another: postgres-database or postgres-cluster"
     if tuple(config.get("stages") or DEFAULT_STAGES) != DEFAULT_STAGES:
         yield "[pipeline] stages", ", ".join(config["stages"]), "take it out: the stages are those of its default"
-    if config.get("mode") == "pane":
-        yield "the call or the plan", "mode pane", "take it out: agents run in stream mode"
-    for name, role in config.get("roles", {}).items():
-        if role.get("mode") == "pane":
-            yield f"role {name}", "mode pane", "take it out: agents run in stream mode"
     for task in plan.tasks:
-        if task.mode == "pane":
-            yield f"task {task.id}", "mode: pane", "take it out: agents run in stream mode"
         if task.workspace == "shared":
             yield f"task {task.id}", "workspace: shared", "take it out: the task gets a worktree of its own"
 

@@ -1,0 +1,92 @@
+"""An agent in a pane, as the engine speaks with it: the protocol of the pane's host (pane_host.py), for every agent.
+
+The host has read the agent's screen and files already; what it says here are signals, and what it is told are requests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stretto.agents.programs import why_not_startable
+from stretto.agents.shapes import as_object, as_text, garbage
+from stretto.core.errors import StrettoError
+from stretto.core.model import AgentSpec, MessageKind, SessionStatus, TurnResult, Usage
+from stretto.interfaces import Agent, Launch, SessionContext, Signal
+
+#: what stands behind the type of an agent whose session is in a pane
+SUFFIX = "/pane"
+_KNOWN = frozenset(
+    {
+        *("started", "turn_started", "text", "tool", "asked", "withdrawn", "usage", "turn_ended", "status", "notice"),
+        *("undelivered", "sign"),
+    }
+)
+_COUNTS = frozenset({"input", "output", "cache_read", "cache_write", "reasoning"})
+
+
+class PaneAgent:
+    """The adapter `own` with its session in a pane. Raises StrettoError (`no_pane`) for one that has no interface."""
+
+    def __init__(self, own: Agent) -> None:
+        self.type = f"{own.type}{SUFFIX}"
+        self.conversational = getattr(own, "conversational", True)
+        self._own = own
+        if not hasattr(own, "pane"):
+            raise StrettoError(f"agents of type {own.type} cannot run in a pane", code="no_pane", object=own.type)
+
+    def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+        """As without a pane; and tmux must be there."""
+        return self._own.probe(spec, env) or why_not_startable("tmux", env, f"agent {spec.name} in a pane")
+
+    def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """The agent's own interface; `style` is `pane`."""
+        found: Launch = self._own.pane(spec, context)  # type: ignore[attr-defined]  # looked for when we were made
+        return found
+
+    def turn(self, text: str, state: Mapping[str, Any]) -> str:
+        """A message to deliver."""
+        return json.dumps({"turn": text})
+
+    def interrupt(self, number: int, state: Mapping[str, Any]) -> tuple[str, str]:
+        """The keys that end a turn."""
+        return MessageKind.INTERRUPT.value, json.dumps({"interrupt": number})
+
+    def answer(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
+        """The key of an option; a dialog takes no other words."""
+        key = as_object(payload.get("keys")).get(str(answer.get("key")))
+        return json.dumps({"answer": payload.get("request"), "key": str(key)}) if key is not None else None
+
+    def refused(self, stderr: bytes) -> str | None:
+        """What the agent itself says on its last screen."""
+        return self._own.refused(stderr)
+
+    def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
+        """A line of the host."""
+        try:
+            said = as_object(json.loads(line))
+        except (ValueError, RecursionError):
+            return garbage(len(line), state)
+        type, data = as_text(said.get("signal")), as_object(said.get("data"))
+        if type not in _KNOWN or not _fits(type, data):
+            return garbage(len(line), state)
+        if type == "usage":
+            data = {**data, "usage": Usage(**{k: v for k, v in data["usage"].items() if k in _COUNTS})}
+        return [Signal(type, data)]
+
+
+def _fits(type: str, data: Mapping[str, Any]) -> bool:
+    match type:
+        case "usage":
+            counts = as_object(data.get("usage"))
+            return "key" in data and all(isinstance(counts.get(name, 0), int) for name in _COUNTS)
+        case "turn_ended":
+            return data.get("result") in set(TurnResult)
+        case "status":
+            return data.get("status") in set(SessionStatus)
+        case "asked":
+            return data.get("kind") in ("question", "permission") and isinstance(data.get("options"), list)
+        case "notice":
+            return "text" in data
+    return True

@@ -1,0 +1,328 @@
+"""The host of a pane: it owns a tmux in which an agent shows its own interface, and says what it learns as signals.
+
+Run by the shim as `python -I pane_host.py FOLDER`; FOLDER holds `pane.json`. On its standard input it reads requests, a
+JSON object a line: {turn: TEXT}, {interrupt: N}, {answer: REQUEST, key: KEY}. On its standard output it says signals
+(interfaces.Signal), a JSON object a line: {signal, data}.
+
+Specification.
+- One message is under way at a time; the next one waits until the turn of the one before is over. How one is delivered,
+  and when it is given up, is decided by core/delivery.py; what was given up is said once, and not tried again.
+- A turn that a message began is over when the agent's hooks or own files say so and the screen shows no work any more;
+  after an interrupt the screen is believed alone. Turns that the person begins in the terminal belong to no message.
+- What the agent does is judged by the daemon: what hooks and files report is passed on as signs (core/evidence.py).
+- A dialog becomes a question, and is withdrawn when it is gone. An answer is given only to the dialog that it was asked
+  for, seen right before the key.
+- The end of the agent, of tmux, of our input ends us; the shim ends what is left. An agent's last screen is our last
+  words, with its exit code.
+- `attended`: the pane was opened for a person, who is waited for so many seconds; when nobody shows it any more and no
+  turn runs, it ends.
+Accepted: a host that dies in the middle of a delivery leaves a message of which only the agent's conversation knows
+whether it arrived. The session is over then, and the message is not sent again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import sys
+import time
+from collections import deque
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # a program of its own: our package is found from here, whatever the Python path is
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from stretto.agents import hooks
+from stretto.agents.claude_tui import ClaudeTui
+from stretto.agents.scripted_tui import ScriptedTui
+from stretto.agents.tails import Tails
+from stretto.agents.tui import Dialog, Place, Tui, View
+from stretto.core import delivery
+from stretto.core.delivery import Act, Look
+from stretto.core.errors import StrettoError
+from stretto.core.evidence import Sign, Source, What
+from stretto.interfaces import Signal
+from stretto.terminal import launch
+from stretto.terminal.pane import Courier, Facts, Pane
+from stretto.terminal.tmux import Gone, Terminal
+
+TUIS: dict[str, type[Tui]] = {"claude": ClaudeTui, "scripted": ScriptedTui}
+#: the exit code when tmux went away below the agent
+NO_TERMINAL = 69
+#: seconds between two looks: while something is delivered, while something happens, and otherwise
+_BUSY, _WORKING, _QUIET = 0.05, 0.25, 1.0
+#: seconds without work on the screen after which an interrupted turn, or one that said its last word, is over
+_CALM = 0.6
+#: seconds that a dead program's exit status may take
+_STATUS = 1.0
+
+
+class Host:
+    """One pane from its start to its end. One thread."""
+
+    def __init__(self, spec: dict[str, Any], terminal: Terminal) -> None:
+        self.spec, self.terminal = spec, terminal
+        self.tui: Tui = TUIS[spec["tui"]]()
+        env = dict(os.environ)
+        home = spec.get("home") or env.get("HOME", "")
+        place = Place(spec["cwd"], env, home, spec["conversation"], spec["shared"])
+        self.tails = Tails(self.tui.sources(place), old=bool(spec.get("resume")))
+        self.state: dict[str, Any] = {}
+        self.requests: deque[dict[str, Any]] = deque()
+        self.input, self.ended = b"", False
+        self.courier: Courier | None = None
+        self.began: str | None = None
+        self.running = self.interrupted = False
+        self.view = View()
+        self.calm_since: float | None = None
+        self.asked: tuple[str, Dialog] | None = None
+        self.asks = 0
+        self.attended = float(spec.get("attended") or 0)
+        self.seen, self.dead_since = False, 0.0
+        self.spool, self.spool_at = Path(spec["spool"]), 0
+        self.idle = False
+
+    # ---- life
+
+    def run(self) -> int:
+        """Until the agent, tmux or our input ends; the exit code."""
+        program = [sys.executable, "-I", "-S", launch.__file__, self.spec["file"]]
+        self.terminal.start(self.spec["name"], program, Path(self.spec["folder"]))
+        self.pane = Pane(self.terminal, self.spec["name"])
+        began = time.monotonic()
+        say(Signal("started", {"conversation": self.spec["conversation"]}))
+        while not self.ended:
+            self.listen()
+            facts = self.pane.facts()
+            self.learn()
+            if facts.dead and self.finished(facts):
+                return self.last_words(facts)
+            self.work(facts)
+            if self.left_alone(facts, began):
+                return 0
+        return 0
+
+    def listen(self) -> None:
+        """Wait for a request or a word of tmux, as long as nothing else is due."""
+        pause = _BUSY if self.courier else _WORKING if self.running or self.view.working or self.seen else _QUIET
+        for fd in select.select([0, self.terminal.fileno()], [], [], pause)[0]:
+            if fd == 0:
+                self.take(os.read(0, 1 << 16))
+            elif not self.terminal.drain():
+                self.terminal.attach()  # raises Gone when there is no server any more
+
+    def take(self, data: bytes) -> None:
+        """Requests; the end of the input is ours."""
+        self.ended = not data
+        *lines, self.input = (self.input + data).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            if "interrupt" in request:
+                self.interrupt()
+            elif "answer" in request:
+                self.answer(str(request["answer"]), str(request["key"]))
+            else:
+                self.requests.append(request)
+
+    def left_alone(self, facts: Facts, began: float) -> bool:
+        """Whether a pane that was opened for a person has served."""
+        if not self.attended or facts.clients:
+            self.seen = self.seen or facts.clients > 0
+            return False
+        idle = not self.view.working and self.view.dialog is None and self.courier is None and not self.running
+        return idle and (self.seen or time.monotonic() - began > self.attended)
+
+    def finished(self, facts: Facts) -> bool:
+        """Whether all is known of a program that is over."""
+        self.dead_since = self.dead_since or time.monotonic()
+        known = facts.code is not None or facts.signal is not None
+        return known or time.monotonic() - self.dead_since > _STATUS
+
+    def last_words(self, facts: Facts) -> int:
+        """What the screen shows at the end, for whoever wants to know why."""
+        if self.courier is not None and self.courier.way.touched:
+            self.give_up("the agent ended")
+        lines = [line for line in self.pane.look().lines if line.strip()]
+        sys.stderr.write("\n".join(lines[-20:]) + "\n")
+        return facts.code if facts.code is not None else 128 + (facts.signal or 0)
+
+    # ---- looking
+
+    def learn(self) -> None:
+        """What the agent's hooks and own files report."""
+        reports, self.spool_at = hooks.read(self.spool, self.spool_at)
+        for report in reports:
+            sign = hooks.sign(report)
+            if sign is None or report.session != self.spec["session"]:
+                continue
+            self.saw(sign)
+            if sign.what is What.DONE:
+                self.state.setdefault("ending", {"result": "ok", "reason": ""})
+            elif sign.what in (What.ERROR, What.OVERFLOW, What.LIMITED):
+                word = "limited" if sign.what is What.LIMITED else "failed"
+                self.state["ending"] = {"result": word, "reason": sign.text}
+        for source, line in self.tails.read():
+            for signal in self.tui.line(source, line, self.state):
+                self.heard(signal)
+
+    def heard(self, signal: Signal) -> None:
+        """A signal of the agent; one about a turn is ours only if the turn is."""
+        if signal.type == "turn_started":
+            self.state.pop("ending", None)
+            seen = str(signal.data.get("evidence"))
+            self.saw(Sign(What.WORKING, Source.FILE, time.time(), self.spec["generation"]))
+            arrived = delivery.squeezed(str(signal.data.get("prompt") or ""))
+            if self.courier is not None and delivery.squeezed(self.courier.text) in arrived:
+                self.began = seen
+        elif signal.type == "turn_ended":
+            self.over(dict(signal.data))
+        else:
+            say(signal)
+
+    def over(self, data: dict[str, Any]) -> None:
+        """A turn is over: that of a message, or one of the person."""
+        self.state.pop("ending", None)
+        word = {"ok": What.DONE, "interrupted": What.INTERRUPTED}.get(str(data.get("result")), What.ERROR)
+        self.saw(Sign(word, Source.FILE, time.time(), self.spec["generation"], str(data.get("reason") or "")))
+        if self.running or self.began is not None:
+            self.arrived()
+            say(Signal("turn_ended", data))
+        self.running = self.interrupted = False
+
+    def work(self, facts: Facts) -> None:
+        """Look at the screen and do what is due."""
+        now = time.monotonic()
+        self.view = self.tui.view(self.pane.look())
+        working = self.view.working or self.view.dialog is not None or self.view.composer is None
+        self.calm_since = None if working else self.calm_since or now
+        calm = self.calm_since is not None and now - self.calm_since >= _CALM
+        self.dialogs()
+        if calm and "ending" in self.state:
+            self.over(dict(self.state["ending"]))
+        elif calm and self.interrupted and self.running:
+            self.over({"result": "interrupted", "reason": "by you"})
+        if self.courier is None and self.requests and not self.running:
+            self.courier = Courier(self.pane, str(self.requests.popleft()["turn"]), now)
+        if self.courier is not None:
+            self.deliver(self.courier, alive=not facts.dead)
+        self.rest()
+
+    def saw(self, sign: Sign) -> None:
+        """Pass a sign on."""
+        about = {"source": sign.source.name, "what": sign.what.value, "text": sign.text, "at": sign.at}
+        say(Signal("sign", {**about, "until": sign.until, "generation": sign.generation}))
+
+    def rest(self) -> None:
+        """Say, once, that the agent waits for a message: when it has started, and after a dialog outside of a turn."""
+        resting = self.view.composer is not None and not self.view.working and not self.running
+        if resting and self.courier is None and not self.idle:
+            self.idle = True
+            say(Signal("status", {"status": "idle", "evidence": "its composer is open"}))
+
+    # ---- telling
+
+    def deliver(self, courier: Courier, *, alive: bool) -> None:
+        """The next step of a message."""
+
+        def look() -> Look:
+            view = self.view = self.tui.view(self.pane.look())
+            return Look(
+                now=time.monotonic(),
+                alive=alive,
+                holds=delivery.holds(view.composer, courier.text, folded=view.folded),
+                dialog=view.dialog is not None,
+                working=view.working,
+                began=self.began,
+            )
+
+        try:
+            step = courier.go(look)
+        except Gone:
+            raise
+        except StrettoError as error:
+            self.give_up(error.message)
+            return
+        if step.act is Act.BEGAN:
+            self.began = step.why
+            self.arrived()
+        elif step.act is Act.GIVE_UP:
+            self.give_up(step.why)
+
+    def arrived(self) -> None:
+        """The message began its turn."""
+        if self.courier is not None:
+            say(Signal("turn_started", {"evidence": self.began or "session file"}))
+            self.running, self.calm_since = True, None
+        self.courier, self.began = None, None
+
+    def give_up(self, why: str) -> None:
+        """The message did not arrive as far as anyone knows."""
+        if self.courier is not None:
+            say(Signal("undelivered", {"reason": why, "touched": self.courier.way.touched}))
+        self.courier, self.began = None, None
+
+    def interrupt(self) -> None:
+        """End the turn; a message that is still on its way stays where it is."""
+        if self.courier is not None and not self.courier.way.touched:
+            self.give_up("it was interrupted before it was sent")
+            return
+        self.interrupted, self.calm_since = True, None
+        self.pane.press(*self.tui.interrupt)
+
+    def dialogs(self) -> None:
+        """Ask what a dialog asks; withdraw what nobody asks any more."""
+        dialog = self.view.dialog
+        if self.asked is not None and dialog != self.asked[1]:
+            say(Signal("withdrawn", {"request": self.asked[0]}))
+            self.asked, self.idle = None, False
+        if dialog is None or self.asked is not None:
+            return
+        self.asks += 1
+        digest = hashlib.sha256(repr(dialog).encode()).hexdigest()[:8]
+        self.asked = (f"{self.asks}-{digest}", dialog)
+        kind = "permission" if self.running and self.tui.permission(dialog) else "question"
+        options = [list(pair) for pair in dialog.options]
+        keys = {key: key for key, _ in dialog.options}
+        if kind == "permission":
+            no = next((key for key, text in dialog.options if text.startswith("No")), dialog.options[-1][0])
+            keys = {"allow": dialog.options[0][0], "deny": no}
+            options = [["allow", dialog.options[0][1]], ["deny", "No"]]
+        asked = {"kind": kind, "request": self.asked[0], "text": dialog.text, "options": options, "keys": keys}
+        say(Signal("asked", asked))
+
+    def answer(self, request: str, key: str) -> None:
+        """Press the key, if the dialog is still there."""
+        view = self.tui.view(self.pane.look())
+        if self.asked is None or self.asked[0] != request or view.dialog != self.asked[1]:
+            say(Signal("notice", {"text": "the dialog that was answered is gone; its answer was not used"}))
+            return
+        self.pane.type(key)
+
+
+def say(signal: Signal) -> None:
+    """A line for the daemon."""
+    data = {name: asdict(value) if is_dataclass(value) else value for name, value in signal.data.items()}  # type: ignore[arg-type]  # an instance
+    sys.stdout.write(json.dumps({"signal": signal.type, "data": data}) + "\n")
+    sys.stdout.flush()
+
+
+def main(folder: str) -> int:
+    """The host of one session."""
+    spec = json.loads(Path(folder, "pane.json").read_bytes())
+    terminal = Terminal(Path(spec["socket"]), os.environ, spec.get("tmux") or "tmux")
+    try:
+        return Host(spec, terminal).run()
+    except Gone as gone:
+        sys.stderr.write(f"the terminal (tmux) is gone: {gone.message}\n")
+        return NO_TERMINAL
+    except StrettoError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
