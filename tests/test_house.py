@@ -20,7 +20,8 @@ SPAWNERS = (
     "process.py",
     "terminal/launch.py",
     "shim/host_system.py",
-    "agents/opencode_bridge.py",  # an agent's process itself: what it starts ends with its session
+    "agents/gemini_bridge.py",  # an agent's process itself: what it starts ends with its session
+    "agents/opencode_bridge.py",
     "workspace/sandbox/launch_sandbox.py",
     "workspace/sandbox/launch_network.py",
     "testing/",

@@ -20,6 +20,7 @@ CLAUDE = ROOT / "tests" / "claude"
 CODEX = ROOT / "tests" / "codex"
 PI = ROOT / "tests" / "pi"
 OPENCODE = ROOT / "tests" / "opencode"
+GEMINI = ROOT / "tests" / "gemini"
 ENTRY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>[^\s;]+)(?P<marker> ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
@@ -107,7 +108,11 @@ def test_what_builds_the_project_is_locked() -> None:
         RUN,
         DEV,
         NODE,
-        *(folder / name for folder in (CLAUDE, CODEX, PI, OPENCODE) for name in ("package-lock.json", "package.json")),
+        *(
+            folder / name
+            for folder in (CLAUDE, CODEX, PI, OPENCODE, GEMINI)
+            for name in ("package-lock.json", "package.json")
+        ),
     ],
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
@@ -130,8 +135,12 @@ def test_the_claude_program_is_pinned_by_hash() -> None:
 
 @pytest.mark.parametrize(
     ("folder", "type", "package"),
-    [(CODEX, "codex", "@openai/codex"), (OPENCODE, "opencode", "opencode-ai")],
-    ids=["codex", "opencode"],
+    [
+        (CODEX, "codex", "@openai/codex"),
+        (OPENCODE, "opencode", "opencode-ai"),
+        (GEMINI, "gemini", "@google/gemini-cli"),
+    ],
+    ids=["codex", "opencode", "gemini"],
 )
 def test_a_program_is_pinned_by_hash_and_is_the_tested_one(folder: Path, type: str, package: str) -> None:
     from stretto import agents
@@ -143,7 +152,11 @@ def test_a_program_is_pinned_by_hash_and_is_the_tested_one(folder: Path, type: s
     assert all(entry["integrity"].startswith("sha512-") for entry in installed.values())
     version = wanted[package]
     assert version in agents.declared(type).tested
-    assert all(entry["version"].startswith(version) for entry in installed.values())
+    assert installed[f"node_modules/{package}"]["version"] == version
+    binaries = [
+        entry for path, entry in installed.items() if path.startswith(f"node_modules/{package.split('-ai')[0]}")
+    ]
+    assert all(entry["version"].startswith(version) for entry in binaries)
 
 
 def test_the_pi_program_is_pinned_by_hash_and_is_the_tested_one() -> None:

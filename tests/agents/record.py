@@ -202,6 +202,12 @@ RECORDINGS: dict[str, Recording] = {
             "sub_agent": asking_sub_agent,
         },
     ),
+    "gemini": Recording(
+        {
+            "edit": edit(_ALLOW, _DENY, steps=f"{_WRITE} [[sh=touch b]]"),
+            "trouble": trouble("err=401x9", "cut=1", "overflow=9"),
+        },
+    ),
 }
 
 

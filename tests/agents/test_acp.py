@@ -145,8 +145,9 @@ def test_a_session_begins_is_loaded_or_is_not_known() -> None:
     assert (started.data["conversation"], state["session"], "handshake" in state) == ("n", "n", False)
     state = {"handshake": True, "resumes": "old"}
     assert parsed({"id": "session", "result": None}, state=state)[0].data["conversation"] == "old"
-    for code in (-32601, -32002):
-        (gone,) = parsed({"id": "session", "error": {"code": code}}, state={"handshake": True, "resumes": "old"})
+    said = {"code": -32603, "message": "Internal error", "data": {"details": "No previous sessions found"}}
+    for error in ({"code": -32601}, {"code": -32002}, said):
+        (gone,) = parsed({"id": "session", "error": error}, state={"handshake": True, "resumes": "old"})
         assert gone.data["code"] == "no_conversation"
     for state in ({"handshake": True}, {"handshake": True, "resumes": "old"}):
         (unfit,) = parsed({"id": "session", "error": {"code": -32000, "message": "log in first"}}, state=state)

@@ -191,8 +191,8 @@ class Stage:
         return {name: task["usage"][name] for name in NAMES}
 
     def usage_is_right(self, id: str) -> dict[str, int]:
-        counted = self.counted(id)
-        assert counted == self.served_usage(id)
+        counted, served = self.counted(id), self.served_usage(id)
+        assert counted == served, f"counted {counted}, served {served}"
         assert counted["input"] > 0
         return counted
 

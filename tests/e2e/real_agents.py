@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.claude_stage import FREE, MODEL, Stage
-from tests.support import claude, codex, opencode, pi
+from tests.support import claude, codex, gemini, opencode, pi
 from tests.support.stream import clean_environment
 
 Json = dict[str, Any]
@@ -42,6 +42,12 @@ class Kind:
     torn: str = "cut=1"
     #: turns a command into what the inbox shows of it
     shown: str = "Bash: {}"
+    #: whether it needs no daemon that allows what it asks for
+    alone: bool = True
+    #: whether it loses a turn that did not end from its conversation, and the conversation with its first turn
+    forgets: bool = False
+    #: whether it can put questions to the person
+    asks: bool = True
     #: what the model calls the tool `echo` of the tool server `probe`, and the policy that lets it; None: it knows none
     echo: tuple[str, str] | None = None
 
@@ -98,6 +104,21 @@ KINDS = {
         shown="bash: {}",
         echo=("probe_echo", f"{FREE}, probe_echo"),
     ),
+    "gemini": Kind(
+        name="gemini",
+        model=gemini.MODEL,
+        program=gemini.program,
+        environment=gemini.environment,
+        prompt=lambda record: str(record["params"]["prompt"][0]["text"]),
+        over=b'"stopReason"',
+        folders=frozenset({".gemini"}),
+        free="skip",
+        shown="execute: {}",
+        alone=False,
+        asks=False,
+        forgets=True,
+        echo=("mcp_probe_echo", "skip"),
+    ),
 }
 
 
@@ -142,7 +163,7 @@ class RealStage(Stage):
 
     def names(self, id: str) -> set[str]:
         """What the server knows the conversations of a task by."""
-        return {id, *self.conversations(id)}
+        return {id, *self.conversations(id), *([""] if self.kind.forgets else [])}
 
     def served(self, id: str) -> int:
         return len([one for name in self.names(id) for one in self.server.served(name) if one.outcome == "served"])

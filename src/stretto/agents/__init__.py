@@ -23,6 +23,7 @@ ADAPTERS: dict[str, str] = {
     "claude": "stretto.agents.claude:ClaudeAgent",
     "codex": "stretto.agents.codex:CodexAgent",
     "command": "stretto.agents.command:CommandAgent",
+    "gemini": "stretto.agents.gemini:GeminiAgent",
     "opencode": "stretto.agents.opencode:OpencodeAgent",
     "pi": "stretto.agents.pi:PiAgent",
     "scripted": "stretto.agents.scripted:ScriptedAgent",

@@ -29,6 +29,7 @@ _STOPPED = {"refusal": "the agent refused to go on", "max_turn_requests": "the a
 _STOPPED |= {"max_tokens": "the answer became too long"}
 #: how an agent says that it knows no such session, or cannot load any
 _NO_SESSION = (-32601, -32602, -32002)
+_GONE = ("no previous sessions", "invalid session")
 
 
 def parse_line(line: bytes, state: Json) -> list[Signal]:
@@ -63,7 +64,8 @@ def _session(message: Json, state: Json) -> Iterator[Signal]:
     result = as_object(message.get("result"))
     session = as_text(result.get("sessionId")) or as_text(state.get("resumes"))
     error = as_object(message.get("error"))
-    if error and state.get("resumes") and error.get("code") in _NO_SESSION:
+    gone = error.get("code") in _NO_SESSION or any(word in _why(error).lower() for word in _GONE)
+    if error and state.get("resumes") and gone:
         state.pop("handshake", None)
         yield _ended(TurnResult.FAILED, "no_conversation", _why(error))
     elif error or not session:
