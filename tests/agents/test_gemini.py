@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -97,17 +98,24 @@ time.sleep(600)
 
 
 def played(home: Path, *asked: dict[str, Any]) -> list[dict[str, Any]]:
-    """What comes out of the bridge for these lines."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(BRIDGE), sys.executable, "-c", PROGRAM],
-        input="".join(json.dumps(one) + "\n" for one in asked).encode(),
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 128 + 15, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    """What comes out of the bridge for these lines, each asked when the one before is answered."""
+    argv = [sys.executable, "-I", "-S", str(BRIDGE), sys.executable, "-c", PROGRAM]
+    env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "STRETTO_TEST_RUN": os.environ["STRETTO_TEST_RUN"]}
+    with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bridge:
+        assert bridge.stdin is not None
+        assert bridge.stdout is not None
+        output, found = bridge.stdout, []
+        for one in asked:
+            bridge.stdin.write(json.dumps(one).encode() + b"\n")
+            bridge.stdin.flush()
+            for line in map(json.loads, output):
+                found.append(line)
+                if "id" in line:
+                    break
+        bridge.stdin.close()
+        assert output.read() == b""
+        assert bridge.wait(60) == 128 + 15
+    return found
 
 
 def test_the_bridge_tells_each_request_once_and_ends_with_its_input(tmp_path: Path) -> None:
