@@ -228,6 +228,27 @@ def test_reset_begins_again(kind: Kind) -> None:
     assert refused.value.code == "no_database"
 
 
+def test_made_anew_and_swapped_back(kind: Kind) -> None:
+    row = kind.ensure("run-aaaa/one")
+    kind.sql(row, "DELETE FROM source WHERE n = 2")
+    branches, owner = kind.branches(), "run-aaaa/one"
+    place = branches.place(kind.worktree(owner))
+    again = branches.renew(owner, "task", "d111111", place, START)
+    assert kind.sql(again, "SELECT count(*) FROM source") == ["3"]
+    kind.sql(again, "DELETE FROM source")
+    branches.swap(owner, "task", "d111111", "d222222", place)
+    assert kind.sql(row, "SELECT count(*) FROM source") == ["2"]
+    branches.swap(owner, "task", "d222222", "d333333", place)
+    assert kind.sql(row, "SELECT count(*) FROM source") == ["0"]
+    for _ in range(2):
+        branches.purge("d333333", place)
+    with pytest.raises(StrettoError, match="d333333"):
+        branches.swap(owner, "task", "d333333", "d444444", place)
+    assert kind.sql(row, "SELECT count(*) FROM source") == ["0"]
+    branches.drop(owner, "task", place)
+    assert (branches.known(), branches.provider.found()) == ([], {})
+
+
 def test_aside_back_and_gone(kind: Kind) -> None:
     row = kind.ensure("run-aaaa/one")
     kind.sql(row, "DELETE FROM source WHERE n = 2")

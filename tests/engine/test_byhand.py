@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,30 @@ def test_an_adoption_that_cannot_be_completed_leaves_nothing_behind(spine: Spine
     assert slots(spine) == []
     own.unlink()
     assert adopt(spine, path)["env"]["DB"] == f"sqlite:///{own}"
+
+
+def test_an_adopted_worktree_takes_turns_with_a_database(spine: Spine, tmp_path: Path):
+    """Let go of, it has no file of ours; adopted again it gets one; and what it had comes back."""
+    text = '[workspace.env]\nDB = "{database.url}"\n[database]\nurl = "sqlite:///var/app.db"\n'
+    spine.repo.commit("a database", {"stretto.toml": text, ".gitignore": "/var/\n.env\n*.log\n"})
+    source = spine.repo.path / "var" / "app.db"
+    source.parent.mkdir()
+    with closing(sqlite3.connect(source)) as db, db:
+        db.execute("CREATE TABLE lamp (n)")
+    path = tmp_path / "mine"
+    spine.repo.git("worktree", "add", "-q", "-b", "mine", str(path))
+    own = path / "var" / "app.db"
+    adopt(spine, path)
+    with closing(sqlite3.connect(own)) as db, db:
+        db.execute("INSERT INTO lamp VALUES (7)")
+    undo = spine.call("workspace_remove", name="mine")["undo"]
+    assert not own.exists()
+    adopt(spine, path)
+    assert own.exists()
+    spine.call("workspace_remove", name="mine")
+    spine.call("undo", id=undo)
+    with closing(sqlite3.connect(own)) as db:
+        assert db.execute("SELECT n FROM lamp").fetchall() == [(7,)]
 
 
 def test_what_cannot_be_adopted_is_left_alone_with_a_reason(spine: Spine, tmp_path: Path):

@@ -80,6 +80,34 @@ def test_each_task_writes_into_its_own_and_undo_brings_it_back(spine: Spine) -> 
     assert spine.task("other").uid in [row["owner"] for row in held]
 
 
+def test_a_database_is_begun_again_and_comes_back(spine: Spine) -> None:
+    script = {"one": turns([{"run": ["python3", "db.py", "INSERT INTO lamp VALUES (2, 'mine')"]}, write("a.txt", "a")])}
+    spine.run(plan(task("one"), checks=CHECK), script, approve="human")
+    spine.wait_item("review", 60)
+    identity = spine.call("db_reset", task="one")["undo"]
+    assert rows(spine, "one") == ["1|seeded"]
+    kept = spine.call("undo", id=identity)["undo"]
+    assert rows(spine, "one") == ["1|seeded", "2|mine"]
+    assert [one["id"] for one in spine.call("purge")["removals"]] == [kept]
+    spine.call("undo")
+    assert rows(spine, "one") == ["1|seeded"]
+    spine.call("purge", all=True)
+    assert spine.call("purge")["removals"] == []
+    assert rows(spine, "one") == ["1|seeded"]
+
+
+def test_a_migration_that_is_broken_by_itself_is_seen_before_the_gate(spine: Spine) -> None:
+    path = "migrations/002_broken.sql"
+    script = {"one": turns([write(path, "ALTER TABLE nobody ADD COLUMN x integer")], [write(path, WATTS)])}
+    spine.run(plan(task("one"), checks='["true"]'), script)
+    assert spine.wait_over(90) == {"one": "landed"}
+    seen = [(event.data["purpose"], event.data["result"]) for event in spine.events("check.finished")]
+    assert ("task", "failed") in seen
+    assert spine.events("queue.ejected") == []
+    names = [event.data["name"] for event in spine.events("check.started") if event.data["purpose"] == "task"]
+    assert names[0] == "migrate"
+
+
 def status(spine: Spine) -> dict[str, Any]:
     with spine.engine.store.read() as db:
         return read("status", db, {"cwd": str(spine.repo.path)})

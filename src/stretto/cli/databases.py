@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stretto.cli.common import emit, json_option, note, read, task_argument
+from stretto.cli.common import emit, json_option, note, read, steer, task_argument
 from stretto.cli.text import clean
 from stretto.cli.workspace import wake
 from stretto.client import Json
@@ -59,6 +59,18 @@ def url(task: str, as_json: bool) -> None:
     click.echo(found["url"])
     if found["passfile"] is not None:
         note(f"PGPASSFILE={clean(found['passfile'])}")
+
+
+@db_command.command("reset")
+@task_argument
+@json_option
+def reset(task: str, as_json: bool) -> None:
+    """Begin a workspace's database again; what is in it now is kept, and comes back with undo."""
+    result = steer("db_reset", task=task)
+    if as_json:
+        emit(result)
+        return
+    click.echo(f"the database of {task} begins again; bring the old one back with: stretto undo {result['undo']}")
 
 
 @db_command.command("shell")

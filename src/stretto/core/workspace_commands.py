@@ -8,6 +8,8 @@ from typing import Any
 from stretto.core.model import CheckSpec
 
 TIMEOUT = 1800.0
+#: what the command that migrates a database is called, where it stands among checks
+MIGRATE = "migrate"
 #: keys of `[database]` by which the project's own commands make and drop databases
 DATABASE_COMMANDS = ("create", "drop", "reset", "address")
 

@@ -160,7 +160,8 @@ class Lander:
         """What the gate said of each tree, from recorded executions of exactly these commands on it."""
         found: dict[str, CheckResult] = {}
         for tree in trees:
-            specs = {s.name: s.run for f in facts.values() if f.entry and f.entry.tree == tree for s in f.specs}
+            tested = [f for f in facts.values() if f.entry and f.entry.tree == tree]
+            specs = {s.name: s.run for f in tested for s in check_specs(f.run.config, f.task)}
             with self._parts.store.read() as db:
                 rows = db.select(Check, "purpose = 'gate' AND tree = ? AND result IS NOT NULL ORDER BY id", tree)
             latest = {r.name: r.result for r in rows if specs.get(r.name) == r.command}

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 from stretto.core.admission import LIMITED_FOR
 from stretto.core.facts import Facts, Observed, expand_needs
+from stretto.core.migrations import is_migration
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
+from stretto.core.workspace_commands import MIGRATE, TIMEOUT
 from stretto.store.sqlite import Reader
 
 T = TypeVar("T")
@@ -44,7 +46,7 @@ def load(
                 messages=tuple(messages[task.uid]),
                 items=tuple(items[task.uid]),
                 checks=tuple(checks[task.uid]),
-                specs=check_specs(run.config, task),
+                specs=(*migration_check(run.config, task), *check_specs(run.config, task)),
                 approval=approvals.get(task.uid),
                 entry=entries.get(task.uid),
                 observed=observe(task, session) if observe else Observed(),
@@ -91,6 +93,19 @@ def check_specs(config: Mapping[str, Any], task: Task) -> tuple[CheckSpec, ...]:
         )
         for c in found
     )
+
+
+def migration_check(config: Mapping[str, Any], task: Task) -> tuple[CheckSpec, ...]:
+    """The command that migrates its database, as a check of a task that changed migrations: it comes before all others.
+
+    Nothing in a gate, which migrates in any case, and for databases that keep nothing.
+    """
+    database = config.get("database") or {}
+    changed = task.lands and any(map(is_migration, task.diff.get("paths", ())))
+    if not changed or not database.get("migrate") or database.get("provider") == "memory":
+        return ()
+    spec = CheckSpec(MIGRATE, str(database["migrate"]), TIMEOUT)
+    return () if any(own.name == MIGRATE for own in check_specs(config, task)) else (spec,)
 
 
 def _by_task(values: Iterable[Any]) -> dict[str, list[Any]]:

@@ -36,7 +36,7 @@ from stretto.workspace.dependencies import Copier, Ladder
 from stretto.workspace.describer import Describer
 from stretto.workspace.folder import Folder, locate
 from stretto.workspace.journal import GATE, SPARE, TASK, Bay, Cabinet, Record
-from stretto.workspace.layers import Layer, Leftover, Stack
+from stretto.workspace.layers import Layer, Leftover, Place, Stack
 from stretto.workspace.maker import Maker
 from stretto.workspace.pool import Pool, brought_back
 from stretto.workspace.settings import Settings
@@ -200,6 +200,40 @@ class Bays:
         self._stack.follow(self._teardown.place(bay), bay)
         values = self._stack.values(self._teardown.place(bay), bay)
         return self._describer.describe(bay, bay.commit, env, values, fresh=False)
+
+    def renew_database(self, owner: str, removal: str, env: Mapping[str, str], back: str | None = None) -> Workspace:
+        """Begin the database of a workspace again, or bring back an earlier one (`back`).
+
+        What there is, is put aside under `removal`, until `forget_database`. The workspace says what is due. Raises
+        StrettoError, and nothing has changed then.
+        """
+        bay = self._find(owner, TASK)
+        if bay is None or bay.state != journal.MADE:
+            raise StrettoError(f"{owner} has no workspace", object=owner, code="no_workspace")
+        with self._hold(bay.number):
+            bay = self._current(bay)
+            known = bay
+
+            def put(layers: Mapping[str, Mapping[str, Any]]) -> None:
+                plain = {name: dict(step) for name, step in layers.items()}
+                self._bays.put(known.name, replace(known, layers=plain))
+
+            self._stack.renew(self._teardown.place(bay), bay, "database", removal, back, put)
+            bay = self._current(bay)
+            place = self._teardown.place(bay)
+            space = self._describer.describe(bay, bay.commit, env, self._stack.values(place, bay), False)
+            return replace(space, due=self._stack.due(place) if back is None else ())
+
+    def forget_database(self, owner: str, removal: str) -> None:
+        """Delete for good what `renew_database` has put aside. Nothing happens if it is gone."""
+        bay = self._find(owner, TASK)
+        self._stack.forget(self._teardown.place(bay, removal) if bay is not None else self._nowhere(owner, removal))
+
+    def _nowhere(self, owner: str, removal: str) -> Place:
+        """The place of a workspace that is no more."""
+        root = self._git.root
+        gone = self.folder.quarantine / removal
+        return Place(self._home, self.folder.common, root, gone, 0, owner, TASK, None, "", removal=removal)
 
     def wake(self, owner: str, purpose: str) -> None:
         """Let run what a workspace needs besides its files (a database server), before something works in it.

@@ -156,6 +156,19 @@ class Lively(Protocol):
         ...
 
 
+@runtime_checkable
+class Renewable(Protocol):
+    """A layer whose content can be thrown away and begun again while the workspace stays."""
+
+    def renew(self, place: Place, removal: str, back: str | None) -> Held:
+        """Put aside what there is, under `removal`, and begin again; with `back` bring that one back instead."""
+        ...
+
+    def purge(self, place: Place, data: Data) -> None:
+        """As `Layer` says."""
+        ...
+
+
 class Stack:
     """The layers of one repository's workspaces, in their order."""
 
@@ -217,6 +230,20 @@ class Stack:
         for layer in self._layers.values():
             if isinstance(layer, Filled):
                 layer.filled(place, pristine=pristine)
+
+    def renew(self, place: Place, bay: Bay, name: str, removal: str, back: str | None, put: Put) -> None:
+        """Begin the content of the layer `name` again, or bring back an older one; `put` records it."""
+        layer, step = self._layers.get(name), bay.layers.get(name)
+        if not isinstance(layer, Renewable) or step is None or step["state"] != TAKEN:
+            raise StrettoError(f"{bay.owner} has no {name}", object=bay.owner, code=f"no_{name}")
+        held = layer.renew(replace(place, environment=self.values(place, bay)), removal, back)
+        put({**bay.layers, name: {"state": TAKEN, "data": held.data}})
+
+    def forget(self, place: Place) -> None:
+        """End for good what was put aside under the removal of this place."""
+        for layer in self._layers.values():
+            if isinstance(layer, Renewable):
+                layer.purge(place, {})
 
     def wake(self, place: Place, bay: Bay) -> None:
         """Let the processes of what the bay holds run."""

@@ -18,7 +18,7 @@ from stretto.core.facts import Facts
 from stretto.core.inbox import options
 from stretto.core.model import Check, CheckResult, CheckSpec, Delivery, Item, ItemKind, Message, Task, TurnResult
 from stretto.core.who import agent_of
-from stretto.core.workspace_commands import words
+from stretto.core.workspace_commands import MIGRATE, words
 from stretto.engine import environment, messages, sandboxing
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.acts.session import workspace_env
@@ -215,6 +215,9 @@ def run_checks(parts: Parts, f: Facts, action: RunChecks) -> None:
         ) as fleet,
         ThreadPoolExecutor(max_workers=min(8, len(specs)), thread_name_prefix="check") as pool,
     ):
+        for spec in [spec for spec in specs if spec.name == MIGRATE]:
+            _run_one(parts, f, spec, confined.env, fleet)  # the others look at what it has made
+            specs.remove(spec)
         list(pool.map(lambda spec: _run_one(parts, f, spec, confined.env, fleet), specs))
     _take_leftovers(parts, f)
 

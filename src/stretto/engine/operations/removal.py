@@ -15,7 +15,7 @@ from stretto.core.model import QueueState, Run, Space, State, Task
 from stretto.engine import environment, sandboxing
 from stretto.engine.acts import cleanup, rows, session
 from stretto.engine.engine import Engine
-from stretto.engine.operations import byhand, common
+from stretto.engine.operations import byhand, common, databases
 from stretto.interfaces import Git, Removal, Snapshot, Workspaces
 from stretto.reads import find
 
@@ -50,6 +50,8 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
 def undo(engine: Engine, args: common.Args) -> dict[str, Any]:
     """Bring a removed workspace back, byte for byte; without an id the newest that the person took away here."""
     row = _removal_row(engine, args)
+    if row["kind"] == databases.DATABASE:
+        return databases.undo(engine, row)
     data = row["data"]
     workspaces = _workspaces(engine, row)
     path = _brought_back(workspaces, row)
@@ -147,6 +149,12 @@ def purge(engine: Engine, args: common.Args) -> dict[str, Any]:
 def _purge_one(engine: Engine, entry: Mapping[str, Any]) -> None:
     with engine.store.read() as db:
         row = dict(db.rows("SELECT id, task, repo, kind, data FROM removals WHERE id = ?", entry["id"])[0])
+    if row["kind"] == databases.DATABASE:
+        kept = row | {"data": json.loads(row["data"])}
+        databases.workspaces_of(engine, kept).forget_database(str(row["task"]), str(row["id"]))
+        with engine.store.write() as tx:
+            tx.execute("UPDATE removals SET purged_at = ? WHERE id = ?", tx.now, row["id"])
+        return
     try:
         _workspaces(engine, row).purge([str(entry["id"])])
     except StrettoError as error:

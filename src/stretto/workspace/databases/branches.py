@@ -239,6 +239,30 @@ class Branches:
             raise StrettoError(f"{owner} has no database", object=owner, code="no_database", hint="stretto db list")
         return self.ensure(owner, purpose, place, start, anew=True)
 
+    def renew(self, owner: str, purpose: str, removal: str, place: Place, start: str) -> Branch:
+        """Put the database aside as a removal does, and begin again from the golden template. Raises StrettoError.
+
+        Nothing has changed then. Raises `no_database` if the owner has none.
+        """
+        if self.find(owner, purpose) is None:
+            raise StrettoError(f"{owner} has no database", object=owner, code="no_database", hint="stretto db list")
+        self.set_aside(owner, purpose, removal, place)
+        try:
+            return self.ensure(owner, purpose, place, start)
+        except StrettoError:
+            self.bring_back(removal, place)
+            raise
+
+    def swap(self, owner: str, purpose: str, back: str, removal: str, place: Place) -> None:
+        """Bring back what removal `back` holds; what is there now is put aside as `removal`."""
+        if self._held_by(back) is None:
+            raise StrettoError(
+                f"nothing is kept under {back}", object=back, code="no_removal", hint="stretto purge --list"
+            )
+        self.set_aside(owner, purpose, removal, place)
+        self.bring_back(back, place)
+        self.wake(owner, purpose, place)
+
     def set_aside(self, owner: str, purpose: str, removal: str, place: Place) -> None:
         """The workspace is being removed: out of reach, whole, until `bring_back` or `purge`."""
         row = self.find(owner, purpose)

@@ -104,6 +104,15 @@ class DatabaseLayer:
         """As `Lively` says."""
         self._branches.rest(place.owner, place.purpose)
 
+    def renew(self, place: Place, removal: str, back: str | None) -> Held:
+        """As `Renewable` says."""
+        spot = self._spot(place)
+        if back is not None:
+            self._branches.swap(place.owner, place.purpose, back, removal, spot)
+        else:
+            self._branches.renew(place.owner, place.purpose, removal, spot, self.start(place.commit))
+        return self._held(self._branches.find(place.owner, place.purpose), spot)
+
     # ------------------------------------------------------------ migrations and data
 
     def due(self, place: Place) -> tuple[str, ...]:

@@ -9,9 +9,11 @@ file. A source that does not exist gives an empty start: migrations make it.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -25,6 +27,7 @@ from stretto.failpoints import failpoint
 from stretto.workspace.databases.base import Address, Marker, Place, taken
 from stretto.workspace.databases.marked import MarkedFolders
 
+_KEPT = "kept.sqlite3"
 _SIDE = ("", "-wal", "-shm", "-journal")
 #: seconds that a writer may hold the source before a copy gives up
 PATIENCE = 60.0
@@ -124,12 +127,28 @@ class Sqlite:
         files.rename(held / "new", self._template(template))
 
     def set_aside(self, name: str, aside: str, place: Place) -> None:
-        """A file in the worktree has gone with it; one of our folder goes by its folder, open files and all."""
+        """A file of our folder goes by that folder, open files and all.
+
+        So does one in the worktree, unless it has gone with the whole tree: an adopted one stays, and so does that of
+        a database that is made anew.
+        """
+        if self._inside and self._marked.read(name) is not None:
+            self._move_files(self._file(name, place), self._held(name) / _KEPT)
         self._marked.move(name, aside, "aside")
 
     def bring_back(self, name: str, aside: str, place: Place) -> None:
-        """The way back."""
+        """The way back. Raises Conflict (`in_the_way`) if another file has its place meanwhile."""
+        held = self._held(aside if self._held(aside).exists() else name) / _KEPT
+        if os.path.lexists(held) and os.path.lexists(self._file(name, place)):
+            raise Conflict(
+                f"{self._file(name, place)} is there, and the database that comes back needs its place",
+                object=str(self._path),
+                code="in_the_way",
+                hint="move it away, then: stretto undo",
+            )
         self._marked.move(aside, name, "branch")
+        if self._inside:
+            self._move_files(self._held(name) / _KEPT, self._file(name, place))
 
     def drop(self, name: str, place: Place, *, begun: bool = False) -> None:
         """As the protocol says."""
@@ -156,6 +175,19 @@ class Sqlite:
 
     def _file(self, name: str, place: Place) -> Path:
         return place.worktree / self._path if self._inside else self._held(name) / self._path.name
+
+    def _move_files(self, old: Path, new: Path) -> None:
+        """A database with all that belongs to it, the main file last: what is cut off is completed by a repetition."""
+        for ending in reversed(_SIDE):
+            here, there = Path(f"{old}{ending}"), Path(f"{new}{ending}")
+            if os.path.lexists(here):
+                try:
+                    files.rename(here, there)
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    shutil.copy2(here, there, follow_symlinks=False)
+                    here.unlink()
 
     def _make_parents(self, target: Path, place: Place) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
