@@ -9,6 +9,8 @@ import pytest
 
 from stretto.core.errors import StrettoError
 from stretto.core.model import TurnResult
+from stretto.engine.pump import record_quota
+from stretto.reads import read
 from stretto.testing.clock import FakeClock
 from tests.engine.spine import Spine, plan, running, task
 
@@ -92,3 +94,23 @@ def test_no_agent_at_all_is_refused(spine: Spine) -> None:
     with pytest.raises(StrettoError, match="no/such/program") as refused:
         spine.run(plan(task("one")))
     assert refused.value.code == "agent_missing"
+
+
+def test_a_window_that_is_used_up_delays_new_starts_of_that_agents_tasks_only(spine: Spine, clock: FakeClock) -> None:
+    configure(spine, '[agents.other]\ncommand = ["sh", "-c", "echo 1 > \\"$STRETTO_TASK.txt\\""]\n')
+    with spine.engine.store.write() as tx:
+        record_quota(tx, "other", "r/t", {"window": "5h", "used": 1.0, "resets_at": tx.now + 900, "exhausted": True})
+        record_quota(tx, "spare", "r/t", {"window": "5h", "used": 0.5, "resets_at": tx.now + 900, "exhausted": False})
+    spine.run(plan(task("one", agent="other"), task("two", agent="spare"), checks='["true"]'))
+    spine.wait(lambda: spine.task("two").outcome)
+    assert spine.task("one").admitted_at is None
+    with spine.engine.store.read() as db:
+        asked = {"run": spine.task("one").run, "now": clock.now()}
+        shown = {one["agent"]: one for one in read("usage", db, asked)["quotas"]}
+        reasons = {one["id"]: one["reason"] for one in read("status", db, asked)["tasks"]}
+    assert reasons["one"] == "other is limited by the vendor; tried again in 900 s"
+    assert (shown["other"]["exhausted"], shown["other"]["used"], shown["spare"]["used"]) == (True, 1.0, 0.5)
+    clock.advance(901)
+    spine.engine.reconciler.nudge(None)
+    assert spine.wait_over() == {"one": "landed", "two": "landed"}
+    assert [e.data["agent"] for e in spine.events("agent.quota")] == ["other", "spare"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stretto.core.errors import StrettoError, UsageError
-from stretto.core.model import CheckResult, Delivery, ItemKind, QueueState, SessionStatus, State, TurnResult
+from stretto.core.model import CheckResult, Delivery, ItemKind, Message, QueueState, SessionStatus, State, TurnResult
 from stretto.reads import READS, function, read
 from stretto.store.sqlite import Store, open_readonly
 from tests.support import rows
@@ -309,6 +309,21 @@ def test_path_logs_and_env(ask, tmp_path):
     assert values["captured"] == ["PATH"]
 
 
+def test_the_rate_is_that_of_the_time_in_which_agents_worked(ask, store):
+    began = rows.turn(session="s1", delivered_at=NOW - 1000, ended_at=NOW - 290)
+    now = rows.turn(n=2, session="s1", delivered_at=NOW - 40, result=None, ended_at=None, state=Delivery.DELIVERED)
+    ask.add(rows.run(), rows.started(), rows.session(agent="claude"), began, now)
+    with store.write() as tx:
+        sql = "INSERT INTO usage (task, session, key, model, input, output, cache_read, cache_write, reasoning, at)"
+        tx.execute(f"{sql} VALUES (?, 's1', 'a', 'm', 80, 20, 0, 0, 0, ?)", rows.UID, NOW - 10)
+        tx.execute(f"{sql} VALUES (?, 's1', 'b', 'm', 9000, 20, 0, 0, 0, ?)", rows.UID, NOW - 900)
+    # 100 tokens in the last five minutes, of which it worked 10 seconds of one turn and 40 of the other
+    assert ask("usage")["rate"] == {"tokens_per_s": 2.0, "agents": {"claude": 2.0}}
+    with store.write() as tx:
+        tx.update(Message, (rows.UID, 2), ended_at=NOW - 1, result=TurnResult.OK)
+    assert ask("usage")["rate"] == {"tokens_per_s": 0.0, "agents": {}}, "a task that is over counts no longer"
+
+
 def test_usage_is_summed_by_what_is_asked(ask, store):
     ask.add(rows.run(config={"limits": {"tokens": 1000}}), rows.started(), rows.session(agent="claude"))
     with store.write() as tx:
@@ -318,7 +333,7 @@ def test_usage_is_summed_by_what_is_asked(ask, store):
     answer = ask("usage")
     assert answer["total"]["input"] == 200
     assert answer["limit"] == {"tokens": 1000}
-    assert answer["rate"] == {"tokens_per_s": 0.4, "agents": {"claude": 0.4}}
+    assert answer["rate"] == {"tokens_per_s": 0.0, "agents": {}}, "nobody works"
     assert answer["budgets"] == [
         {"scope": "run", "of": rows.RUN, "measure": "tokens", "used": 240.0, "limit": 1000.0, "share": 0.24}
     ]

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from stretto.agents import quotas
 from stretto.agents.claude_asks import asked
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import describe
@@ -92,6 +93,10 @@ def _control_request(message: Json, state: Json) -> Iterator[Signal]:
 
 def _cancelled(message: Json, state: Json) -> Iterator[Signal]:
     yield Signal("withdrawn", {"request": as_text(message.get("request_id"))})
+
+
+def _limits(message: Json, state: Json) -> Iterator[Signal]:
+    yield from quotas.claude(as_object(message.get("rate_limit_info")))
 
 
 def _user(message: Json, state: Json) -> Iterator[Signal]:
@@ -231,6 +236,7 @@ def _model_usage(usage: Any) -> Json:
 
 
 _READERS = {
+    "rate_limit_event": _limits,
     "system": _system,
     "control_response": _control_response,
     "control_request": _control_request,

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from stretto.agents import quotas
 from stretto.agents.codex_asks import asked
 from stretto.agents.limits import is_limit
 from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage, untried
@@ -208,6 +209,10 @@ def _used(params: Json, state: Json) -> Iterator[Signal]:
         yield Signal("usage", {"key": key, "model": as_text(state.get("model")), "usage": usage})
 
 
+def _limits(params: Json, state: Json) -> Iterator[Signal]:
+    yield from quotas.codex(as_object(params.get("rateLimits")))
+
+
 def _own(params: Json, state: Json) -> bool:
     return params.get("threadId") == state.get("thread")
 
@@ -242,4 +247,5 @@ _NOTIFICATIONS = {
     "serverRequest/resolved": _resolved,
     "model/rerouted": _rerouted,
     "thread/tokenUsage/updated": _used,
+    "account/rateLimits/updated": _limits,
 }

@@ -74,6 +74,10 @@ def _remarks(found: Json) -> list[str]:
         said.append(
             f"budget of {one['scope']} {clean(str(one['of']))}: {one['share']:.0%} of {one['limit']:g} {one['measure']}"
         )
+    for one in found.get("quotas", ()):
+        share = "used up" if one["exhausted"] else "unknown" if one["used"] is None else f"{one['used']:.0%} used"
+        resets = "" if one["resets_at"] is None else f", begins anew at {one['resets_at']}"
+        said.append(f"quota of {clean(str(one['agent']))}, {clean(str(one['window']))}: {share}{resets}")
     if found["rate"]["tokens_per_s"]:
         by = ", ".join(f"{clean(agent)} {rate:g}" for agent, rate in found["rate"]["agents"].items())
         said.append(f"now {found['rate']['tokens_per_s']:g} tokens per second ({by})")

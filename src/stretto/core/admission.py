@@ -14,6 +14,8 @@ from stretto.core.quick import dataclass
 
 #: seconds for which nothing new is given to an agent whose vendor took no more
 LIMITED_FOR = 300.0
+#: seconds after which an agent is tried again although its vendor's window has not begun anew yet
+EXHAUSTED_FOR = 3600.0
 #: research tasks that may run at once, outside the open limit
 BACKGROUND = 2
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from stretto.agents.quotas import windows_of
 from stretto.core.evidence import Sign, What
 from stretto.core.model import (
     Delivery,
@@ -338,6 +339,11 @@ class _Taker:
             data["usage"],
         )
 
+    def _on_quota(self, data: dict[str, Any]) -> None:
+        """Kept for the agent, not the session: all its sessions share the vendor's windows."""
+        for one in windows_of(data):
+            record_quota(self.tx, self.session.agent, self.session.task, one)
+
     def _on_turn_ended(self, data: dict[str, Any]) -> None:
         turn = self._turn()
         if data.get("code") == NO_CONVERSATION:
@@ -383,3 +389,17 @@ def record_usage(
         tx.now,
     )
     tx.event("usage.reported", task=task, session=session, n=n, model=model, **values)
+
+
+def record_quota(tx: Writer, agent: str, task: str, window: Mapping[str, Any]) -> None:
+    """Keep the last that an agent told of one of its vendor's windows; a change of a whole percent is an event."""
+    name, used, resets = str(window["window"]), window.get("used"), window.get("resets_at")
+    exhausted = bool(window.get("exhausted"))
+    known = tx.rows('SELECT used, exhausted FROM quotas WHERE agent = ? AND "window" = ?', agent, name)
+    if used is None and known:
+        used = known[0]["used"]  # not every report has it
+    tx.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?, ?, ?, ?, ?)", agent, name, used, resets, exhausted, tx.now)
+    before = (round((known[0]["used"] or 0) * 100), bool(known[0]["exhausted"])) if known else None
+    if before != (round((used or 0) * 100), exhausted):
+        told: dict[str, Any] = {"used": used, "resets_at": resets, "exhausted": exhausted}
+        tx.event("agent.quota", task=task, agent=agent, window=name, **told)

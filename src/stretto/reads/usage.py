@@ -14,7 +14,7 @@ from stretto.core.usage import Bill, Part, Price, bill
 from stretto.core.who import agent_spec
 from stretto.reads import find, prices
 from stretto.reads.picture import now_of, places
-from stretto.reads.shapes import Json, chunks, usage_json
+from stretto.reads.shapes import Json, age, chunks, iso, usage_json
 from stretto.reads.spending import parts, with_spending
 from stretto.reads.status import runs_of
 from stretto.store.sqlite import Reader
@@ -44,6 +44,7 @@ def usage(db: Reader, args: dict[str, Any]) -> Json:
         "limit": _limit(runs),
         "budgets": _budgets(db, tasks, now),
         "rate": _rate(db, tasks, now),
+        "quotas": quotas(db, now),
         "unpriced": list(total.unknown),
         "prices": prices.source({m: p for m, p in known.items() if any(one.model == m for one in found)}),
         "strong": _strong(found, strong, known),
@@ -127,20 +128,49 @@ def _budgets(db: Reader, tasks: list[Task], now: float) -> list[Json]:
     return sorted(found.values(), key=lambda one: -float(one["share"]))
 
 
+def quotas(db: Reader, now: float) -> list[Json]:
+    """What agents told last of their vendors' windows that are not over yet."""
+    rows = db.rows("SELECT * FROM quotas WHERE resets_at IS NULL OR resets_at > ? ORDER BY agent, resets_at", now)
+    return [
+        {
+            "agent": row["agent"],
+            "window": row["window"],
+            "used": row["used"],
+            "resets_at": iso(row["resets_at"]),
+            "exhausted": bool(row["exhausted"]),
+            "age_s": age(row["at"], now),
+        }
+        for row in rows
+    ]
+
+
 def _rate(db: Reader, tasks: list[Task], now: float) -> Json:
-    """Tokens per second over the last minutes, in all and by agent."""
+    """Tokens per second of the sessions that work now, in all and by agent.
+
+    Of each: what it used in the last minutes, over the time that it was in turns meanwhile.
+    """
     agents = _agents(db, tasks)
-    tokens: dict[str, int] = defaultdict(int)
+    rates: dict[str, float] = defaultdict(float)
     for chunk in chunks(t.uid for t in tasks):
         marks = ",".join("?" * len(chunk))
-        sql = (
+        since = now - WINDOW
+        working = (
+            "SELECT session, SUM(COALESCE(ended_at, ?) - MAX(delivered_at, ?)) AS seconds FROM messages"  # noqa: S608 (our words)
+            f" WHERE task IN ({marks}) AND kind = 'turn' AND delivered_at IS NOT NULL AND COALESCE(ended_at, ?) > ?"
+            " AND (ended_at IS NOT NULL OR state = 'delivered') GROUP BY session HAVING COUNT(ended_at) < COUNT(*)"
+        )
+        seconds = {r["session"]: float(r["seconds"]) for r in db.rows(working, now, since, *chunk, now, since)}
+        used = (
             "SELECT session, SUM(input + output + cache_read + cache_write) AS tokens FROM usage"  # noqa: S608 (our words)
             f" WHERE task IN ({marks}) AND at > ? GROUP BY session"
         )
-        for row in db.rows(sql, *chunk, now - WINDOW):
-            tokens[agents.get(row["session"] or "", "unknown")] += int(row["tokens"] or 0)
-    by = {agent: round(count / WINDOW, 2) for agent, count in sorted(tokens.items())}
-    return {"tokens_per_s": round(sum(tokens.values()) / WINDOW, 2), "agents": by}
+        for row in db.rows(used, *chunk, since):
+            if row["session"] in seconds:
+                rates[agents.get(row["session"], "unknown")] += int(row["tokens"] or 0) / max(
+                    1.0, seconds[row["session"]]
+                )
+    by = {agent: round(rate, 2) for agent, rate in sorted(rates.items())}
+    return {"tokens_per_s": round(sum(rates.values()), 2), "agents": by}
 
 
 def _strong(found: list[Part], strong: Mapping[str, str | None], known: Mapping[str, Price]) -> Json | None:

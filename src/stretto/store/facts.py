@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from stretto.core.admission import LIMITED_FOR
+from stretto.core.admission import EXHAUSTED_FOR, LIMITED_FOR
 from stretto.core.facts import Facts, Observed, expand_needs
 from stretto.core.migrations import is_migration
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
@@ -65,7 +65,13 @@ def limited(db: Reader, now: float) -> dict[str, float]:
         now - LIMITED_FOR,
     )
     told = [(str(r["agent"]), r["at"], r["well"]) for r in found if r["at"] is not None]
-    return {agent: float(at) + LIMITED_FOR for agent, at, well in told if well is None or well < at}
+    limits = {agent: float(at) + LIMITED_FOR for agent, at, well in told if well is None or well < at}
+    # a window that is used up: until it begins anew, but at the latest after a while somebody tries
+    full = "SELECT agent, MIN(resets_at, at + ?) AS until FROM quotas WHERE exhausted AND resets_at > ? AND at + ? > ?"
+    for row in db.rows(full, EXHAUSTED_FOR, now, EXHAUSTED_FOR, now):
+        agent = str(row["agent"])
+        limits[agent] = max(limits.get(agent, 0.0), float(row["until"]))
+    return limits
 
 
 def why_limited(names: Sequence[str], limits: Mapping[str, float], now: float) -> str:

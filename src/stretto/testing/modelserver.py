@@ -74,6 +74,8 @@ class ModelServer:
         self._lock = threading.Lock()
         self._served: list[Served] = []
         self._refused: Counter[str] = Counter()
+        #: what stands in the head of every answer besides: what a vendor says of its limits, for example
+        self.headers: dict[str, str] = {}
         self.stopping = threading.Event()
 
     @property
@@ -233,6 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
+        for name, value in self.owner.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.close_connection = True
         for event in events:
