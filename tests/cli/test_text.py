@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stretto.cli.show import without_power
-from stretto.cli.text import age, clean, clip, coloured, duration, pad, timestamp, unicode_ok, width, wrap
+from stretto.cli.text import age, clean, clip, coloured, duration, pad, quota, timestamp, unicode_ok, width, wrap
 
 
 @pytest.mark.parametrize(
@@ -87,3 +87,10 @@ def test_what_can_be_shown_is_asked_of_the_stream() -> None:
 
 def test_diffs_keep_colours_and_lose_power() -> None:
     assert without_power("\x1b[31m-a\x1b[m\n\x1b]52;c;eA==\x07\x1b[2J") == "\x1b[31m-a\x1b[m\n�]52;c;eA==��[2J"
+
+
+def test_a_quota_is_told_with_its_share_and_its_end() -> None:
+    window = {"window": "5h", "used": 0.834, "resets_at": "2026-01-01T00:00:00Z", "exhausted": False}
+    assert quota(window) == "5h 83% used, begins anew at 2026-01-01T00:00:00Z"
+    assert quota({**window, "exhausted": True}) == "5h used up, begins anew at 2026-01-01T00:00:00Z"
+    assert quota({**window, "used": None, "resets_at": None}) == "5h unknown"

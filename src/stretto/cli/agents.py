@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from stretto.cli.common import emit, json_option
-from stretto.cli.text import clean, coloured, paint
+from stretto.cli.common import emit, json_option, read
+from stretto.cli.text import clean, coloured, paint, quota
 from stretto.client import Json, folder
 
 
@@ -21,12 +21,26 @@ def agents_command(as_json: bool) -> None:
 
     Looks at programs, versions and the evidence of a login; starts no agent and reads no credential.
     """
-    found = list(described(_root()))
+    told = _quotas()
+    found = [{**agent, "quotas": told.get(agent["name"], [])} for agent in described(_root())]
     if as_json:
         emit({"agents": found})
         return
     for number, agent in enumerate(found):
         click.echo("\n".join([""] * (number > 0) + _block(agent)))
+
+
+def _quotas() -> dict[str, list[Json]]:
+    """What agents told of their vendors' windows, by name; nothing where stretto has not worked yet."""
+    from stretto.core.errors import StrettoError
+
+    found: dict[str, list[Json]] = {}
+    try:
+        for one in read("usage", all=True).get("quotas", ()):
+            found.setdefault(str(one["agent"]), []).append(one)
+    except StrettoError:
+        return {}
+    return found
 
 
 def _root() -> Path | None:
@@ -98,6 +112,7 @@ def _block(agent: Json) -> list[str]:
         lines.append(f"  version:  {_version(agent)}")
         lines.append(f"  login:    {_login(agent)}")
     lines.append(f"  can:      {', '.join(word for word, able in agent['can'].items() if able) or 'nothing told'}")
+    lines += [f"  quota:    {quota(one)}" for one in agent["quotas"]]
     if agent["roles"]:
         lines.append(f"  does:     {clean(', '.join(agent['roles']))}")
     return lines

@@ -166,3 +166,10 @@ def terminal_width(stream: IO[str] | None = None) -> int | None:
     import shutil
 
     return max(30, shutil.get_terminal_size((80, 24)).columns)
+
+
+def quota(one: dict[str, Any]) -> str:
+    """How full a vendor's window is, and when it begins anew."""
+    share = "used up" if one["exhausted"] else "unknown" if one["used"] is None else f"{one['used']:.0%} used"
+    resets = "" if one["resets_at"] is None else f", begins anew at {one['resets_at']}"
+    return f"{clean(str(one['window']))} {share}{resets}"

@@ -9,7 +9,7 @@ import click
 
 from stretto.cli.common import complete_tasks, emit, json_option, read
 from stretto.cli.follow import carrying_on, statuses
-from stretto.cli.text import clean, coloured, pad, paint
+from stretto.cli.text import clean, coloured, pad, paint, quota
 from stretto.client import Json, connect
 
 KEYS = ("task", "run", "role", "agent", "model", "day")
@@ -75,9 +75,7 @@ def _remarks(found: Json) -> list[str]:
             f"budget of {one['scope']} {clean(str(one['of']))}: {one['share']:.0%} of {one['limit']:g} {one['measure']}"
         )
     for one in found.get("quotas", ()):
-        share = "used up" if one["exhausted"] else "unknown" if one["used"] is None else f"{one['used']:.0%} used"
-        resets = "" if one["resets_at"] is None else f", begins anew at {one['resets_at']}"
-        said.append(f"quota of {clean(str(one['agent']))}, {clean(str(one['window']))}: {share}{resets}")
+        said.append(f"quota of {clean(str(one['agent']))}: {quota(one)}")
     if found["rate"]["tokens_per_s"]:
         by = ", ".join(f"{clean(agent)} {rate:g}" for agent, rate in found["rate"]["agents"].items())
         said.append(f"now {found['rate']['tokens_per_s']:g} tokens per second ({by})")
