@@ -210,3 +210,17 @@ def test_a_tool_server_of_the_configuration_is_called(stage: RealStage) -> None:
     told = {path for path in (stage.folder / "agent-home").rglob("*") if path.suffix in settings and path.is_file()}
     assert not [path for path in told if b"mcp_probe.py" in path.read_bytes()]
     stage.usage_is_right("one")
+
+
+def test_a_budget_is_overshot_by_one_call_at_most(stage: RealStage) -> None:
+    """Two calls use it up; the third, which has begun by then, is broken off, and there is no fourth."""
+    stage.configure(more="[limits.task]\ntokens = 10000")
+    stage.run(task("one", "[[as=one]] Go. [[sh=true]] [[sh=true]] [[slow=60]] [[sh=true]] [[say=never]]"))
+    ended = lambda: [m["result"] for m in stage.messages("one")] == ["interrupted"]  # noqa: E731
+    wait_for(ended, 50, what="the budget to end the turn")
+    stage.wait_item("budget")
+    calls = [one for name in stage.names("one") for one in stage.server.served(name) if not one.side]
+    assert [one.outcome for one in calls if one.outcome == "served"] == ["served"] * 2
+    assert len(calls) <= 3
+    assert ended(), "and no other turn begins"
+    stage.usage_is_right("one")
