@@ -25,7 +25,7 @@ lint: setup ## lint, format, types, layers
 bench: setup ## the benchmarks of benchmarks/, as a table and JSON; ONLY=ab for some of them
 	@$(BIN)/python -m benchmarks $(ONLY) $(ARGS)
 
-agents: setup ## install the pinned agent programs for the tests (claude, codex, pi; about 1.1 GB); ONLY=codex for some
+agents: setup ## install the pinned agent programs for the tests (claude, codex, pi, Playwright; about 1.1 GB); ONLY=codex for some
 	@scripts/install-agents $(ONLY)
 
 test-agents: agents ## the suite of the real agents, cut off from the network where that can be done
