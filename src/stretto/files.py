@@ -78,6 +78,13 @@ def move_over(old: Path, new: Path) -> None:
     failpoint("daemon.files.move_over.after")
 
 
+def move_over_in(folder: int, old: str, new: str) -> None:
+    """The same for two names in a folder that is held open: nothing that happens to its path can lead elsewhere."""
+    failpoint("daemon.files.move_over.before")
+    os.replace(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+    failpoint("daemon.files.move_over.after")
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

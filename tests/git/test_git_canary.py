@@ -241,6 +241,12 @@ def calls(world: dict[str, Any]) -> dict[str, Callable[[Repository], object]]:
         "update_ref": lambda r: r.update_ref("refs/heads/made", base, None, "x"),
         "delete_ref": lambda r: r.delete_ref("refs/heads/made", base),
         "forget_worktree": lambda r: (gate.rename(gate.with_name("gone")), r.forget_worktree(gate)),
+        "make_clone": lambda r: r.make_clone(place, BRANCH, UID),
+        "clone": lambda r: (r.clone(place), r.worktree_state(place), r.snapshot(place, UID, "x")),
+        "clones": lambda r: r.clones(),
+        "put_clone_aside": lambda r: r.put_clone_aside(place, "r000000"),
+        "clone_aside": lambda r: r.clone_aside("r000000"),
+        "bring_clone_back": lambda r: (r.bring_clone_back(place, "r000000"), r.worktree_state(place)),
         "fast_forward_checkout": lambda r: fast_forward(r, main, side),
     }
 

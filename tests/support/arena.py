@@ -18,9 +18,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stretto.git.context import Context
+from stretto.git.repository import Repository
 from stretto.workspace import sandbox
 from stretto.workspace.sandbox import places
-from stretto.workspace.sandbox.recipe import POINTERS, Recipe
+from stretto.workspace.sandbox.recipe import POINTERS, ClonePlaces, GitPlaces, Recipe
 from stretto.workspace.sandbox.wrap import LAUNCH
 from tests.support.unprivileged import NOBODY
 
@@ -39,10 +41,15 @@ GIT_ENV = {
 
 
 class Arena:
-    """`user`: None for the user of the tests, else a uid that everything is given to and started as."""
+    """`user`: None for the user of the tests, else a uid that everything is given to and started as.
 
-    def __init__(self, folder: Path, user: int | None = None) -> None:
+    `clone`: the task has a clone of its own, else a part of the repository.
+    """
+
+    def __init__(self, folder: Path, user: int | None = None, *, clone: bool = False) -> None:
         self.folder, self.user = folder, user
+        self.clone: Path | None = None
+        self._with_clone = clone
         self.person = folder / "person"
         self.root, self.common = folder / "repo", folder / "repo" / ".git"
         self.bays = folder / "repo.worktrees"
@@ -87,6 +94,10 @@ class Arena:
                 shutil.rmtree(path)
             elif path.name not in kept and ".sock" not in path.name:
                 path.unlink()
+        for link in [path for path in self.home.rglob("*") if path.is_symlink()]:
+            link.unlink()  # one that is there cannot be copied over
+        if self.clone is not None:
+            shutil.rmtree(self.clone.parent.parent)
         shutil.copytree(self._kept, self.folder, symlinks=True, dirs_exist_ok=True)
         assert self.fingerprint() == self.before
 
@@ -120,17 +131,33 @@ class Arena:
         self._write(self.root / "uncommitted.txt", f"{SECRET}\n")
         self._write(self.common / "hooks" / "post-checkout.sample", "#!/bin/sh\n")
         self._write(self.common / "info" / "exclude", "*.ignored\n")
-        self.recipe = Recipe(str(self.mine), str(self.person))
         system, links = places.system()
-        git = places.worktree(
-            self.common, self.common / "worktrees" / "01", [f"refs/heads/{MINE.removesuffix('/work')}"]
-        )
-        self.recipe = Recipe(str(self.mine), str(self.person), git=git, system=system, links=links)
+        self.recipe = Recipe(str(self.mine), str(self.person), git=self._git_places(), system=system, links=links)
         self._write(self.common / "stretto.lock", SECRET)
+
+    def _git_places(self) -> GitPlaces | ClonePlaces:
+        if not self._with_clone:
+            own = f"refs/heads/{MINE.removesuffix('/work')}"
+            return places.worktree(self.common, self.common / "worktrees" / "01", [own])
+        repository = self.repository()
+        repository.make_clone(self.mine, MINE, "run-abcd/mine")
+        made = repository.clone(self.mine)
+        assert made is not None
+        self.clone = made.git_dir
+        return places.clone(self.common, made.git_dir, made.pointer)
+
+    def repository(self) -> Repository:
+        """The repository as the daemon has it."""
+        return Repository(Context.make(self.common, self.root, "sha1", self.home), self.common, self.root)
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+    def take_back(self) -> None:
+        """Everything belongs to us again, so that we can look at it as the daemon does."""
+        for each in (self.folder, *self.folder.rglob("*")):
+            os.chown(each, os.geteuid(), os.getegid(), follow_symlinks=False)
 
     def give_away(self) -> None:
         """Everything belongs to the arena's user."""
@@ -201,6 +228,7 @@ class Arena:
             "PERSON": self.person,
             "STRETTO": self.home,
             "FOLDER": self.folder,
+            "G": self.clone or self.folder,
         }
         numbers = {"PID": self.process.pid, "TCP": self.tcp, "TCP6": self.tcp6, "UDP": self.udp}
         return {k: str(v) for k, v in (places | numbers).items()} | {"ABSTRACT": self.abstract}
@@ -261,10 +289,18 @@ class Arena:
 
     def _may_change(self, path: Path) -> bool:
         """What the task is there to write: its files, index and branches, new objects."""
-        own = {self.mine: (".git",), self.common / "worktrees" / "01": POINTERS}
+        own: dict[Path, tuple[str, ...]] = {self.mine: (".git",)}
+        if self.clone is None:
+            own[self.common / "worktrees" / "01"] = POINTERS
+        elif path.is_relative_to(self.clone / "objects"):
+            return path != self.clone / "objects" and path != self.clone / "objects/info/alternates"
+        else:
+            own[self.clone] = ("config", "hooks")
         for top, fixed in own.items():
             if path.is_relative_to(top) and path != top:
                 return path.relative_to(top).parts[0] not in fixed
+        if self.clone is not None:
+            return False
         free = [self.common / top / "refs/heads/stretto/run/mine" for top in ("", "logs")]
         free += [self.common / "objects" / f"{n:02x}" for n in range(256)]
         return any(path.is_relative_to(top) for top in free if path != top or top.parent.name == "objects")

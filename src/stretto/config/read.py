@@ -182,6 +182,7 @@ TABLES: dict[str, v.Reader] = {
             "read": v.folders,
             "memory": v.number(16, 1 << 20),
             "processes": v.number(8, 1 << 20),
+            "recipe": v.choice("auto", "worktree", "clone"),
         }
     ),
     "database": v.table(

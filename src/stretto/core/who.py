@@ -27,6 +27,8 @@ SKIP = "skip"
 PANE = "pane"
 #: words of a configuration or task: no sandbox; one where this machine can
 NO_SANDBOX, AUTO = "none", "auto"
+#: how the git of a task in a sandbox is set up: a part of the repository can be written, or it has a clone of its own
+WORKTREE, CLONE = "worktree", "clone"
 
 
 def agent_of(f: Facts) -> AgentSpec:
@@ -101,6 +103,26 @@ def sandbox_of(config: Mapping[str, Any], said: str | None) -> str:
 def sandbox(f: Facts) -> str:
     """What confines a task that has rows."""
     return sandbox_of(f.run.config, f.task.fields.get("sandbox"))
+
+
+def recipe_of(config: Mapping[str, Any], role: str, agent: str | None, said: str | None) -> str:
+    """How the git of a task in a sandbox is set up: `worktree`, or `clone`. Without a sandbox always `worktree`.
+
+    What nothing is said of is a clone as soon as one of the agents that may do the task never asks.
+    """
+    if sandbox_of(config, said) == NO_SANDBOX:
+        return WORKTREE
+    word = (config.get("sandbox_rules") or {}).get("recipe", AUTO)
+    if word != AUTO:
+        return str(word)
+    fallen = range(len(choices(config, role, agent)))
+    return CLONE if any(agent_spec(config, role, agent, None, n).permissions == SKIP for n in fallen) else WORKTREE
+
+
+def recipe(f: Facts) -> str:
+    """The same for a task that has rows."""
+    t = f.task
+    return recipe_of(f.run.config, t.role, t.fields.get("agent") or f.run.agent, t.fields.get("sandbox"))
 
 
 def badges(f: Facts) -> list[str]:

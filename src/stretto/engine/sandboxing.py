@@ -25,13 +25,13 @@ from stretto.core.model import Run, Session, Task
 from stretto.core.who import NO_SANDBOX, agent_of, sandbox
 from stretto.engine import messages
 from stretto.engine.parts import Parts
-from stretto.interfaces import Confinement, Launch, Workspace
+from stretto.interfaces import Confinement, Git, Launch, Workspace
 from stretto.workspace import browser, registration
 from stretto.workspace import sandbox as sandboxes
 from stretto.workspace.databases import reach
 from stretto.workspace.sandbox import etc, places
 from stretto.workspace.sandbox.house import discard, furnish
-from stretto.workspace.sandbox.recipe import SYSTEM, Limits, Recipe
+from stretto.workspace.sandbox.recipe import SYSTEM, ClonePlaces, GitPlaces, Limits, Recipe
 
 _PORT = re.compile(r"PORT(_\w+)?")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -62,7 +62,7 @@ def of_session(parts: Parts, f: Facts, session: Session, launch: Launch) -> Conf
         f.run,
         Path(str(f.task.workspace)),
         {**launch.env, "IS_SANDBOX": "1"},
-        refs=(refs_of(f.task),),
+        branch=f.task,
         argv=launch.argv,
         read=[str(turns)],
         write=[str(folder) for folder in write],
@@ -75,7 +75,7 @@ def of_command(parts: Parts, f: Facts, path: Path, env: Mapping[str, str]) -> Co
     """How a check or set-up command is started in the task's worktree."""
     if sandbox(f) == NO_SANDBOX:
         return Confinement((), dict(env))
-    return _confine(parts, f.run, path, env, refs=(refs_of(f.task),))
+    return _confine(parts, f.run, path, env, branch=f.task)
 
 
 def for_gate(parts: Parts, run: Run, tested: Iterable[Facts]) -> Callable[[Workspace], Confinement] | None:
@@ -127,7 +127,7 @@ def _confine(
     path: Path,
     env: Mapping[str, str],
     *,
-    refs: Sequence[str] = (),
+    branch: Task | None = None,
     argv: Sequence[str] = (),
     read: Sequence[str] = (),
     write: Sequence[str] = (),
@@ -153,7 +153,7 @@ def _confine(
     recipe = Recipe(
         workspace=str(path),
         home=home,
-        git=places.worktree(git.common, _admin(git.common, path), refs),
+        git=_git(git, path, branch),
         house=house,
         system=system,
         links=(*links, *seen.links.items()),
@@ -179,6 +179,14 @@ def _confine(
         return tuple(sandboxes.wrapper(wider, program))
 
     return Confinement(reaching((), ()), _environment(parts, run, recipe, env), reaching)
+
+
+def _git(git: Git, path: Path, task: Task | None) -> GitPlaces | ClonePlaces:
+    """The clone of a task that has one; else its part of the repository, or for no task nothing that can be written."""
+    clone = git.clone(path) if task is not None else None
+    if clone is not None:
+        return places.clone(git.common, clone.git_dir, clone.pointer)
+    return places.worktree(git.common, _admin(git.common, path), () if task is None else (refs_of(task),))
 
 
 def _etc(parts: Parts, also: Sequence[str]) -> str | None:

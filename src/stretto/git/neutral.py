@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -74,13 +74,16 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _config(object_format: str, logs: bool, settings: tuple[Setting, ...]) -> bytes:
+    said = (("core", "bare", "true"), ("core", "logAllRefUpdates", "true" if logs else "false"))
+    return config(object_format, (*said, *_SETTINGS, *settings))
+
+
+def config(object_format: str, settings: Iterable[Setting]) -> bytes:
+    """The configuration file of a git directory, as text."""
     old = object_format == "sha1"
     lines: list[Setting] = [
         ("core", "repositoryFormatVersion", "0" if old else "1"),
-        ("core", "bare", "true"),
-        ("core", "logAllRefUpdates", "true" if logs else "false"),
         *([] if old else [("extensions", "objectFormat", object_format)]),
-        *_SETTINGS,
         *settings,
     ]
     return b"".join(os.fsencode(f"[{section}]\n\t{name} = {_quoted(value)}\n") for section, name, value in lines)

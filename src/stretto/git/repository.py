@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stretto.core.errors import StrettoError
 from stretto.git import (
     checkout,
+    clone,
     commit_all,
     diff,
     merge,
@@ -27,7 +29,7 @@ from stretto.git import (
 )
 from stretto.git.context import Context
 from stretto.git.discover import discover
-from stretto.interfaces import Identity, Merged, Patch, Snapshot, WorktreeState
+from stretto.interfaces import ClonePlaces, Identity, Merged, Patch, Snapshot, WorktreeState
 
 
 @dataclass(slots=True)
@@ -123,6 +125,37 @@ class Repository:
         """Delete a ref that holds `old` or is gone; Conflict if it holds something else."""
         refs.delete_ref(self.context, ref, old)
 
+    # ------------------------------------------------------------ clones of the users of worktrees
+
+    def make_clone(self, path: Path, branch: str, owner: str) -> None:
+        """Give the user of a worktree a clone of their own; safe to repeat, and brings both in step."""
+        clone.make(self.context, path, shadow.find_worktree(self.context, path).admin, branch, owner)
+
+    def clone(self, path: Path) -> ClonePlaces | None:
+        """Where the clone of a worktree's user is; None if they have none."""
+        found = clone.find(self.context, path)
+        return None if found is None else ClonePlaces(found.git_dir, found.pointer)
+
+    def clones(self) -> dict[Path, str]:
+        """The worktrees whose users have a clone, and who owns each."""
+        return clone.clones(self.context)
+
+    def put_clone_aside(self, path: Path, name: str) -> None:
+        """Put a clone away under a name, commits of its stash and reflogs kept; one that is gone is no error."""
+        try:
+            admin = shadow.find_worktree(self.context, path, sure=False).admin
+        except StrettoError:
+            admin = None
+        clone.set_aside(self.context, path, admin, name)
+
+    def bring_clone_back(self, path: Path, name: str) -> None:
+        """Bring it back; one that is back already is a success."""
+        clone.bring_back(self.context, path, name)
+
+    def clone_aside(self, name: str) -> Path | None:
+        """The folder of the clone that was put away under a name, None if there is none."""
+        return clone.aside(self.context, name)
+
     # ------------------------------------------------------------ merges and differences
 
     def merge(self, ours: str, theirs: str) -> Merged:
@@ -185,7 +218,7 @@ class Repository:
 
     def worktree_operation(self, path: Path) -> str | None:
         """What the user of a worktree has begun and not finished, None if nothing; no look at the files."""
-        return survey.operation(shadow.find_worktree(self.context, path))
+        return survey.operation(shadow.find_worktree(self.context, path, sure=False))
 
     def worktree_tree(self, path: Path) -> str:
         """The tree of all files of a worktree that are not ignored."""

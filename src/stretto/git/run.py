@@ -139,9 +139,10 @@ class Place:
         return self.work_tree or self.git_dir
 
 
-def environment() -> dict[str, str]:
-    """The hardened environment of every command."""
-    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | _HARD
+def environment(also: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The hardened environment of every command; `also`: further settings, as of the command line."""
+    settings = _numbered({**_CONFIG, **also}) if also else {}
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | _HARD | settings
 
 
 def personal_environment() -> dict[str, str]:

@@ -18,13 +18,13 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from stretto import files
 from stretto.core.errors import StrettoError
-from stretto.git import neutral, run
+from stretto.git import clone, neutral, run
 from stretto.git.context import Context, read_config
 
 #: seconds for which the person's settings are taken as known
@@ -44,10 +44,20 @@ class Worktree:
         return self.admin / "index"
 
 
-def find_worktree(context: Context, path: Path) -> Worktree:
-    """The registered worktree at exactly this path. Raises StrettoError (`not_a_worktree`) if there is none."""
+def find_worktree(context: Context, path: Path, *, sure: bool = True) -> Worktree:
+    """The registered worktree at exactly this path, in step with its user's clone if they have one.
+
+    Raises StrettoError (`not_a_worktree`) if there is none; if `sure`, also when the clone cannot be brought over.
+    """
     if path == context.root:
         return Worktree(path, context.common)
+    found = _registered(context, path)
+    with nullcontext() if sure else suppress(StrettoError):
+        clone.sync(context, path, found.admin)
+    return found
+
+
+def _registered(context: Context, path: Path) -> Worktree:
     wanted = os.path.realpath(path / ".git")
     for admin in _admin_folders(context, path.name):
         with suppress(OSError):
@@ -77,6 +87,8 @@ def shadow(context: Context, worktree: Worktree) -> Iterator[run.Place]:
             with suppress(FileNotFoundError):
                 (folder / left).unlink()
         yield run.Place(folder, worktree.path, folder / "index")
+        with suppress(StrettoError):  # what could not be brought over now is by the next look
+            clone.sync(context, worktree.path, worktree.admin)
 
 
 def _prepare(context: Context, folder: Path) -> None:

@@ -80,7 +80,7 @@ def snapshots(context: Context, uid: str) -> list[Snapshot]:
 def snapshot(context: Context, path: Path, uid: str, reason: str, *, whole: bool = False) -> Snapshot | None:
     """Hold what a worktree contains now, large new files only if `whole`; None if the last snapshot holds it."""
     failpoint("daemon.git.snapshot.before")
-    worktree = shadow.find_worktree(context, path)
+    worktree = shadow.find_worktree(context, path, sure=False)
     with shadow.shadow(context, worktree) as place:
         found = survey.look(context, worktree, place)
         large = [] if whole else [n for n in found.changed if n in found.untracked and _is_large(path / n)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from stretto.core.facts import Facts
 from stretto.core.model import Check, Entry, Item, Session, Usage
-from stretto.core.who import badges, sandbox
+from stretto.core.who import WORKTREE, badges, sandbox
 from stretto.reads.picture import Place
 from stretto.store.sqlite import Reader
 
@@ -114,7 +114,9 @@ def workspace_json(f: Facts) -> Json | None:
     slot = int(t.held.get("STRETTO_SLOT", t.bay or 0))
     url = t.held.get("DATABASE_URL")
     database = None if url is None else {"url": url}
-    return {"path": t.workspace, "slot": slot, "ports": ports, "database": database, "sandbox": sandbox(f)}
+    git = t.held.get("STRETTO_RECIPE", WORKTREE)
+    place = {"path": t.workspace, "slot": slot, "ports": ports, "database": database}
+    return {**place, "sandbox": sandbox(f), "git": git}
 
 
 def session_json(s: Session | None, now: float, live: bool) -> Json | None:

@@ -9,6 +9,7 @@ from typing import Any
 from stretto.interfaces import Git
 from stretto.workspace import databases
 from stretto.workspace.browser import Browser
+from stretto.workspace.clones import Clones
 from stretto.workspace.compose import Compose
 from stretto.workspace.folder import Folder
 from stretto.workspace.layers import Layer
@@ -26,6 +27,7 @@ def configured(git: Git, folder: Path, home: str, config: Mapping[str, Any]) -> 
     place = Folder(folder, git.root, git.common)
     named = ports.names.values() if ports.scheme == "block" else ()
     return (
+        Clones(git),
         Ports(ports, home, git.common),
         Compose(place, named, config.get("env") or {}),
         *databases.configured(git, folder, home, config),

@@ -15,11 +15,13 @@ from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.inbox import options
 from stretto.core.model import CheckResult, CheckSpec, Item, ItemKind, Run, Task
+from stretto.core.who import CLONE, recipe
 from stretto.core.workspace_commands import due_specs, setup_specs
 from stretto.engine import environment, sandboxing
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.parts import Parts, Repository
 from stretto.interfaces import CheckOutcome, Confinement, Workspace
+from stretto.workspace.clones import RECIPE
 
 
 def prepare(parts: Parts, f: Facts, action: Prepare) -> None:
@@ -57,7 +59,7 @@ def _ensure(parts: Parts, f: Facts) -> tuple[Workspace, str]:
     if f.task.base is None or f.task.branch is None:
         with parts.store.write() as tx:
             tx.update(Task, f.task.uid, base=base, branch=branch)
-    env = environment.captured(parts, f.run)
+    env = environment.captured(parts, f.run) | ({RECIPE: CLONE} if recipe(f) == CLONE else {})
     return repository.workspaces.ensure(f.task.uid, "task", base, branch, env), base
 
 

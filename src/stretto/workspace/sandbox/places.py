@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stretto.core.errors import StrettoError
-from stretto.workspace.sandbox.recipe import ETC, LOCKS, POINTERS, SYSTEM, GitPlaces, refusal
+from stretto.workspace.sandbox.recipe import ETC, LOCKS, POINTERS, SYSTEM, ClonePlaces, GitPlaces, refusal
 
 #: bytes of a script's first line that are read
 _SHEBANG = 256
@@ -189,6 +189,13 @@ def worktree(common: Path, admin: Path, refs: Sequence[str]) -> GitPlaces:
     ):
         _ensure_file(path)
     return GitPlaces(str(common), str(admin), tuple(refs), tuple(_alternates(common / "objects")))
+
+
+def clone(common: Path, git_dir: Path, pointer: Path) -> ClonePlaces:
+    """Where a clone keeps what is its own, and what it borrows."""
+    return ClonePlaces(
+        str(git_dir), str(pointer), (str(common / "objects"), *dict.fromkeys(_alternates(common / "objects")))
+    )
 
 
 #: holds the folder of a task's branches in place

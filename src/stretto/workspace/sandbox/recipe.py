@@ -1,11 +1,14 @@
 """What a sandbox shows: a value, and the list of mounts that it means. Pure: paths in, mounts out, no look at the disk.
 
-Specification (recipe W: a linked worktree).
+Specification. Where the task's git works in the repository itself (recipe W):
 - Nothing is there but what is named: the system's programs, a few files of /etc, what the recipe lets be read, the
   workspace. The person's home folder is an empty one (or the task's own) at the same path.
 - Of the repository: objects can be added (packs not changed), the task's own branches and their log, the task's own
   registration (index, HEAD) without what says where the repository is. Configuration, hooks, attributes, other
   branches, kept refs are read-only; other worktrees are not there.
+Where it works in a clone (recipe C): the clone may be written but for its configuration, hooks and what it borrows
+from; of the repository the objects can be read, and nothing else is there.
+For both:
 - The worktree's `.git` is a mount point of its own: it can be neither written nor moved, nor can its folder.
 - A later mount hides an earlier one, so mounts stand in the order of their depth. A mount point cannot be moved away
   from inside, nor its folders up to the next mount.
@@ -59,6 +62,15 @@ class GitPlaces:
 
 
 @dataclass(frozen=True, slots=True)
+class ClonePlaces:
+    """A clone: its git directory, the file that is shown as `.git`, and the folders of objects that it borrows."""
+
+    git_dir: str
+    pointer: str
+    objects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One sandbox. Paths are absolute, real, and mean the same inside and outside, but for `house`.
 
@@ -70,7 +82,7 @@ class Recipe:
 
     workspace: str
     home: str
-    git: GitPlaces | None = None
+    git: GitPlaces | ClonePlaces | None = None
     house: str | None = None
     system: tuple[str, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
@@ -102,7 +114,10 @@ def mounts(recipe: Recipe) -> tuple[Mount, ...]:
     found.append(Mount("tmpfs", recipe.home) if recipe.house is None else Mount("bind", recipe.home, recipe.house))
     found += [Mount("bind", path) for path in recipe.write]
     found.append(Mount("bind", recipe.workspace))
-    if recipe.git is not None:
+    if isinstance(recipe.git, ClonePlaces):
+        found.append(Mount("ro", f"{recipe.workspace}/.git", recipe.git.pointer))
+        found += _clone(recipe.git)
+    elif recipe.git is not None:
         found.append(Mount("ro", f"{recipe.workspace}/.git"))
         found += _git(recipe.git)
     return tuple(sorted(dict.fromkeys(found), key=lambda mount: len(PurePosixPath(mount.path).parts)))
@@ -119,6 +134,13 @@ def _git(git: GitPlaces) -> list[Mount]:
     for ref in git.refs:
         found += [Mount("bind", f"{git.common}/{ref}"), Mount("bind", f"{git.common}/logs/{ref}")]
     return found
+
+
+def _clone(clone: ClonePlaces) -> list[Mount]:
+    """`objects` and what is in it are mounts of their own, or could be moved away with what is read-only in them."""
+    found = [Mount("bind", f"{clone.git_dir}{name}") for name in ("", "/objects", "/objects/info")]
+    found += [Mount("ro", f"{clone.git_dir}/{name}") for name in ("config", "hooks", "objects/info/alternates")]
+    return found + [Mount("ro", path) for path in clone.objects]
 
 
 def refusal(path: str, home: str, private: str) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from stretto.workspace.sandbox.recipe import Mount, Recipe, mounts
+from stretto.workspace.sandbox.recipe import GitPlaces, Mount, Recipe, mounts
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/System", "/Library/Frameworks", "/private/etc/ssl", "/private/var/db/timezone")
 _HEAD = (
@@ -37,7 +37,7 @@ def profile(recipe: Recipe, proxy_port: int) -> str:
         lines.append(_rule("allow", what, [mount.path]))
         if mount.kind == "ro":
             lines.append(_rule("deny", "file-write*", [mount.path]))
-    if recipe.git is not None:
+    if isinstance(recipe.git, GitPlaces):
         others = f"{recipe.git.common}/worktrees"
         lines.append(_rule("deny", "file-read* file-write*", [others]))
         lines += [line for m in shown if m.path.startswith(f"{others}/") for line in _again(m)]

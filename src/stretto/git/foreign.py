@@ -1,0 +1,169 @@
+"""Files of a folder that somebody else can write in all the time: read and put without following a link.
+
+Specification.
+- Every folder on the way is opened as a folder and no link, every file as a plain file and without waiting for one
+  (a pipe in its place would hold us for ever); what is anything else counts as not there.
+- A file is put as git does it: `NAME.lock`, made by us alone, takes the place of NAME. A lock that is there is waited
+  for a short while and never removed. So a git command of the other and we never lose each other's change.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+from stretto import files
+from stretto.core.errors import Conflict
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+#: seconds to wait for a lock of the other; folders below each other and names in all that are looked at
+_PATIENCE, _DEPTH, _MOST = 5.0, 12, 5000
+
+
+@contextmanager
+def folder(root: Path, name: str, *, make: bool = False) -> Iterator[int]:
+    """A descriptor of the folder `name` (parts with slashes) below `root`. Raises OSError where there is none."""
+    fd = os.open(root, _FOLDER)
+    try:
+        for part in filter(None, name.split("/")):
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o777, dir_fd=fd)
+            below = os.open(part, _FOLDER, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read(root: Path, name: str, most: int) -> tuple[bytes, os.stat_result] | None:
+    """What a plain file holds, and its facts; None for what is not there, is none, or is longer than `most` bytes."""
+    above, _, last = name.rpartition("/")
+    try:
+        with folder(root, above) as place:
+            fd = os.open(last, _FILE, dir_fd=place)
+    except OSError:
+        return None
+    facts = os.fstat(fd)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size > most:
+        os.close(fd)
+        return None
+    with os.fdopen(fd, "rb") as file:
+        data = file.read(most + 1)
+    return None if len(data) > most else (data, facts)
+
+
+def look(root: Path, name: str) -> os.stat_result | None:
+    """The facts of a plain file; None for what is none."""
+    above, _, last = name.rpartition("/")
+    try:
+        with folder(root, above) as place:
+            facts = os.stat(last, dir_fd=place, follow_symlinks=False)
+    except OSError:
+        return None
+    return facts if stat.S_ISREG(facts.st_mode) else None
+
+
+def is_folder(root: Path, name: str) -> bool:
+    """Whether there is a folder of this name, and no link."""
+    try:
+        with folder(root, name):
+            return True
+    except OSError:
+        return False
+
+
+def names(root: Path, name: str) -> list[str]:
+    """Paths below `root` of the plain files in a folder and in those below it; not all of very many."""
+    found: list[str] = []
+    _collect(root, name, found, _DEPTH)
+    return sorted(found)
+
+
+def _collect(root: Path, name: str, found: list[str], depth: int) -> None:
+    try:
+        with folder(root, name) as place, os.scandir(place) as entries:
+            some = islice(entries, _MOST)
+            known = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in some]
+    except OSError:
+        return
+    for each, inside in known:
+        if inside and depth:
+            _collect(root, f"{name}/{each}", found, depth - 1)
+        elif not inside and len(found) < _MOST:
+            found.append(f"{name}/{each}")
+
+
+def put(root: Path, name: str, data: bytes, *, still: Callable[[], bool] = lambda: True, at: int | None = None) -> bool:
+    """Let `data` be the file `name`, unless `still` says no once it is locked; False then.
+
+    `at`: its time in nanoseconds. Raises Conflict (`index_locked`) for a lock that stays, OSError for what is in the
+    way.
+    """
+    above, _, last = name.rpartition("/")
+    with folder(root, above, make=True) as place:
+        lock = f"{last}.lock"
+        fd = _lock(place, lock, root / f"{name}.lock")
+        try:
+            try:
+                if not still():
+                    return False
+                _write_all(fd, data)
+                if at is not None:
+                    os.utime(fd, ns=(at, at))
+            finally:
+                os.close(fd)
+            files.move_over_in(place, lock, last)
+            lock = ""
+        finally:
+            if lock:
+                os.unlink(lock, dir_fd=place)
+    return True
+
+
+def _lock(place: int, lock: str, path: Path) -> int:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(lock, flags, 0o666, dir_fd=place)
+        except FileExistsError:
+            if time.monotonic() >= deadline:
+                raise Conflict(
+                    f"{path} exists: a git command works there, or was killed",
+                    object=str(path),
+                    code="index_locked",
+                    hint=f"if no git runs there: rm {path}",
+                ) from None
+            time.sleep(0.02)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def drop(root: Path, name: str) -> None:
+    """Take a file or link away; what is not there is no error, nor is what cannot be taken away."""
+    above, _, last = name.rpartition("/")
+    with suppress(OSError), folder(root, above) as place:
+        os.unlink(last, dir_fd=place)
+
+
+def size(root: Path, name: str) -> int:
+    """Bytes of all plain files below a folder, however many there are."""
+    total = 0
+    with suppress(OSError), folder(root, name) as place:
+        for _, _, files, fd in os.fwalk(dir_fd=place, follow_symlinks=False):
+            for each in files:
+                with suppress(OSError):
+                    total += os.stat(each, dir_fd=fd, follow_symlinks=False).st_size
+    return total
