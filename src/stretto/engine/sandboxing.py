@@ -157,7 +157,7 @@ def _confine(
         house=house,
         system=system,
         links=(*links, *seen.links.items()),
-        read=(*seen.read, *read, *reach.shown(env)),
+        read=(*seen.read, *read, *reach.shown(env, rules.get("network") or ())),
         etc=copied,
         write=(*write, *profile),
         allow=hosts,

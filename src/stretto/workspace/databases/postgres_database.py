@@ -17,6 +17,7 @@ Accepted race: between the creation of a database and the next statement, millis
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from dataclasses import replace
@@ -32,6 +33,8 @@ from stretto.workspace.databases.base import Address, Marker, Place, taken
 from stretto.workspace.databases.psql import Server, each, identifier
 from stretto.workspace.databases.scram import verifier
 
+#: how a passfile says that its way is shut to all who may do more than a task
+SHUT = " shut"
 #: bytes from which files are copied instead of writing every page to the log (and forcing two checkpoints)
 LARGE = 96 << 20
 
@@ -242,22 +245,42 @@ class PostgresDatabase:
             )
 
     def _find_way(self, name: str) -> None:
-        """Log in as the task will; where the socket wants the system's own user, over the network of this machine."""
-        url = self.server.url
+        """Log in as the task will; where the socket wants the system's own user, over the network of this machine.
+
+        A way that is shut to all who may do more comes first: only that one is shown in a sandbox.
+        """
+        url, password = self.server.url, self._password(name)
         ways = [(url.host, url.port)]
         if url.socket or not url.host:
             ways.append(("127.0.0.1", url.port or DEFAULT_PORT))
         failed: StrettoError | None = None
+        open_way: tuple[str, int | None] | None = None
         for host, port in ways:
-            self._write_passfile(name, self._password(name), host, port)
+            self._write_passfile(name, password, host, port)
             there = replace(url, user=name, password="", host=host, port=port)
             try:
                 Server(there, secret={"PGPASSFILE": str(self._passfile(name))}).run("SELECT 1;", database=name)
             except StrettoError as error:
                 failed = failed or error
-            else:
+                continue
+            if self._is_shut(there):
+                self._write_passfile(name, password, host, port, shut=True)
                 return
-        raise failed or StrettoError("there is no way in", object=name)
+            open_way = open_way or (host, port)
+        if open_way is None:
+            raise failed or StrettoError("there is no way in", object=name)
+        self._write_passfile(name, password, *open_way)
+
+    def _is_shut(self, way: DatabaseUrl) -> bool:
+        """Whether nobody who may do more than a task gets in here without a password."""
+        for (role,) in self.server.run(sql.MIGHTY):
+            nobody = Server(replace(way, user=role), secret={"PGPASSFILE": os.devnull, "PGPASSWORD": ""})
+            try:
+                nobody.run("SELECT 1;")
+            except StrettoError:
+                continue
+            return False
+        return True
 
     # ------------------------------------------------------------ taking away
 
@@ -307,7 +330,7 @@ class PostgresDatabase:
         self._write_passfile(name, password, self.server.url.host, self.server.url.port)
         return password
 
-    def _write_passfile(self, name: str, password: str, host: str, port: int | None) -> None:
+    def _write_passfile(self, name: str, password: str, host: str, port: int | None, *, shut: bool = False) -> None:
         files.make_private_dir(self._folder)
-        text = f"# host={host} port={port or ''}\n*:*:*:{name}:{password}\n"
+        text = f"# host={host} port={port or ''}{SHUT if shut else ''}\n*:*:*:{name}:{password}\n"
         files.replace(self._passfile(name), text.encode(), 0o600)

@@ -11,6 +11,12 @@ OURS = (
     "SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database"
     " WHERE datname LIKE 'stretto\\_%' ORDER BY datname;"
 )
+#: who may do more than a task, the asking role first
+MIGHTY = (
+    "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname NOT LIKE 'stretto\\_%'"
+    " AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolname = current_user)"
+    " ORDER BY rolname <> current_user, rolsuper DESC, rolname LIMIT 12;"
+)
 END_SESSIONS = (
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :'name' AND pid <> pg_backend_pid();"
 )
