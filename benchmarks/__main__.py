@@ -26,6 +26,7 @@ BENCHES = {
     "g": ("benchmarks.ports", "run"),
     "h": ("benchmarks.databases", "run"),
     "i": ("benchmarks.sandbox", "run"),
+    "j": ("benchmarks.dependencies", "run"),
 }
 
 

@@ -23,7 +23,7 @@ import pytest
 from stretto.cli.app import COMMANDS
 from stretto.core.inbox import options
 from stretto.core.model import ItemKind, State
-from stretto.home import Home
+from stretto.home import Home, open_home
 from tests.cli.conftest import Stretto
 from tests.support import rows
 from tests.support.repository import Repository
@@ -411,6 +411,20 @@ def test_logs_of_an_agent_that_was_replaced_are_found(stretto: Stretto, stored: 
     missing = stretto("logs", "one", "--session", "7")
     assert missing.returncode == 1
     assert "there are: 1, 2" in missing.stderr
+
+
+def test_logs_show_what_made_the_workspace_ready(stretto: Stretto, stored: Stored, tmp_path: Path) -> None:
+    stored(rows.run(), rows.started())
+    assert stretto("logs", "one").returncode == 1
+    output = tmp_path / "0001-setup-1.log"
+    output.write_text("installing\n")
+    with sqlite3.connect(open_home().database) as db:
+        told = (rows.UID, "setup.started", json.dumps({"name": "setup-1", "output": str(output)}))
+        db.execute("INSERT INTO events (at, task, type, data) VALUES (2.0, ?, ?, ?)", told)
+    db.close()
+    done = stretto("logs", "one")
+    assert (done.stdout, done.stderr) == ("installing\n", "── setup-1\n")
+    assert stretto("logs", "one", "--check", "setup-1").stdout == "installing\n"
 
 
 def test_logs_of_a_protocol_are_told_in_words(stretto: Stretto, stored: Stored, tmp_path: Path) -> None:

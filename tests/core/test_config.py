@@ -365,6 +365,13 @@ def test_whose_packages_are_installed_must_be_trusted(written, read, asked):
     assert [command.text for command in found if command.kind == "dependencies"] == asked
 
 
+def test_files_that_a_workspace_may_want_are_proposed():
+    beside = [".env", ".env.test", ".env.example", "notes.txt", "config/master.key", "config/other.key", ".envrc"]
+    found = detect((), lambda name: None, beside)
+    assert found.copy == (".env", ".env.test", ".envrc", "config/master.key")
+    assert load(template(found)).copy == found.copy
+
+
 TEMPLATES = [
     Detected(),
     Detected(("Python",), {"pytest": 'python -m pytest -q -k "a\\b"'}, ("make db",), (".env",), True, "main"),

@@ -227,6 +227,20 @@ def test_a_name_that_cannot_be_a_path_is_refused(spine: Spine, name: str):
     assert ask(spine, "workspaces")["workspaces"] == []
 
 
+def test_files_that_need_a_filter_are_refused_and_the_checkout_may_be_sparse(spine: Spine):
+    spine.repo.commit("more", {"deep/a.txt": "a\n", "other/b.txt": "b\n"})
+    spine.repo.git("sparse-checkout", "set", "deep")
+    assert not (spine.repo.path / "other").exists()
+    made = new(spine, "whole")
+    assert (Path(made["path"]) / "other" / "b.txt").read_text() == "b\n"
+    spine.call("workspace_remove", name="whole")
+    spine.repo.git("sparse-checkout", "disable")
+    spine.repo.commit("big files", {".gitattributes": "*.bin filter=lfs\n"})
+    with pytest.raises(StrettoError) as caught:
+        new(spine, "big")
+    assert caught.value.code == "filters"
+
+
 def test_a_name_means_one_thing(spine: Spine):
     spine.run(plan(task("one")), {"one": turns([write("one.txt", "1")])}, approve="human")
     with pytest.raises(StrettoError, match="is a task here") as caught:

@@ -24,7 +24,8 @@ def init_command(only_print: bool, as_json: bool) -> None:
     """Write a commented stretto.toml from what is found here. No file is needed to start."""
     found = discover(Path(folder()))
     tracked = _tracked(found)
-    beside = {entry.name for entry in found.root.iterdir()} - tracked
+    there = [entry for folder in (found.root, found.root / "config") if folder.is_dir() for entry in folder.iterdir()]
+    beside = {entry.relative_to(found.root).as_posix() for entry in there if entry.is_file()} - tracked
     detected = detect(tracked, lambda name: _text(found, name), beside, _branch(found))
     if detected.copy and not only_print and not as_json and on_terminal():
         detected = _asked(detected)

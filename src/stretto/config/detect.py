@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 Read = Callable[[str], str | None]
@@ -48,7 +49,9 @@ _NODE_LOCKS = (
 _PYTHON_LOCKS = (("uv.lock", "uv run "), ("poetry.lock", "poetry run "))
 _OTHER_LOCKS = ("Cargo.lock", "go.sum", "Gemfile.lock")
 _PYTHON_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt", "pytest.ini", "tox.ini", "manage.py")
-_WANTED_COPIES = (".env", ".env.local", ".env.test", "config/master.key")
+#: ignored files that a workspace may want, as globs; templates of them are in git
+_WANTED_COPIES = (".env", ".env.*", ".envrc", "*.local.toml", "*.local.json", "local_settings.py", "config/master.key")
+_TEMPLATES = ("*.example", "*.sample", "*.template", "*.dist")
 
 
 def detect(files: Collection[str], read: Read, ignored: Collection[str] = (), target: str | None = None) -> Detected:
@@ -65,10 +68,14 @@ def detect(files: Collection[str], read: Read, ignored: Collection[str] = (), ta
             checks.setdefault(check, command)
     if "make" in checks:  # it is the project's own word for all of them
         checks = {"make": checks["make"]}
-    copy = tuple(name for name in _WANTED_COPIES if name in ignored)
+    copy = tuple(sorted(name for name in ignored if _matches(name, _WANTED_COPIES) and not _matches(name, _TEMPLATES)))
     known = {*_OTHER_LOCKS, *(lock for lock, _ in (*_NODE_LOCKS, *_PYTHON_LOCKS))}
     locked = any(name.rpartition("/")[2] in known and name.count("/") < 2 for name in files)
     return Detected(tuple(dict.fromkeys(languages)), checks, (), copy, locked, target)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _has_make_target(text: str, name: str) -> bool:

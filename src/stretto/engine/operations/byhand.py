@@ -199,6 +199,7 @@ def _row(engine: Engine, git: Repository, args: common.Args, name: str, *, adopt
         if not names.is_branch(branch):
             raise UsageError(f"{branch!r} is not a branch name", code="bad_target", object=branch, hint="git branch")
         git.require_writable()
+        common.refuse_filters(git, found.base)
     return Space(
         repo=common.key_of(git),
         name=name,

@@ -84,3 +84,15 @@ def _over(task: Task) -> str:
     word = task.outcome.value if task.outcome is not None else "not over"
     reason = task.outcome_reason
     return f"{task.id} was {reason}" if reason.startswith(word) else f"{task.id} is {word}: {reason}".rstrip(": ")
+
+
+def refuse_filters(git: Repository, commit: str) -> None:
+    """Raise StrettoError for a commit whose files need a filter (git-lfs, git-crypt …) to be written."""
+    named = git.filters(commit)
+    if named:
+        raise StrettoError(
+            f"the repository's attributes name a filter ({named[0]}), which stretto does not run yet",
+            code="filters",
+            object=named[0],
+            hint="take the filter out of .gitattributes of the target, or work without stretto on this repository",
+        )

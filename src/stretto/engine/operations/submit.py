@@ -95,24 +95,13 @@ def _check(
         git.require_identity()
     git.require_writable()
     git.require_room(str(found.config.get("branch_prefix") or names.DEFAULT_PREFIX))
-    _refuse_filters(git, found)
+    common.refuse_filters(git, found.base)
     about = base.describe(git, found.base_name, found.base, found.target, fetch=bool(args.get("fetch", True)))
     notices = _probe_agents(engine, found, args)
     trusting.require(engine, common.key_of(git), found, args.get("trust"))
     choice = checkouts.choose(git, found.target, args.get("checkout"))
     engine.check_bays(git, found.config)
     return about, choice, notices
-
-
-def _refuse_filters(git: Repository, found: Resolved) -> None:
-    named = git.filters(found.base)
-    if named:
-        raise StrettoError(
-            f"the repository's attributes name a filter ({named[0]}), which stretto does not run yet",
-            code="filters",
-            object=named[0],
-            hint="take the filter out of .gitattributes of the target, or work without stretto on this repository",
-        )
 
 
 def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> list[str]:
