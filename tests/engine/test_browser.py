@@ -77,8 +77,8 @@ task, gate = os.environ["STRETTO_TASK"], os.environ["STRETTO_PURPOSE"] == "gate"
 profile, port = os.environ["STRETTO_BROWSER_PROFILE"], os.environ["STRETTO_BROWSER_PORT"]
 meeting = Path(os.environ["MEETING"])
 Path(os.environ["STRETTO_ARTIFACTS"], "note.txt").write_text(task)
-words = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-words += [f"--remote-debugging-port={port}", f"http://127.0.0.1:{os.environ['PORT_WEB']}/"]
+words = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+words += [f"--user-data-dir={profile}", f"--remote-debugging-port={port}", f"http://127.0.0.1:{os.environ['PORT_WEB']}/"]
 seen = []
 for visit in (1,) if gate else (1, 2):
     running = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -133,7 +133,7 @@ def test_two_tasks_are_tested_in_browsers_of_their_own_at_once(spine: Spine) -> 
     spine.wait(lambda: all(t.cleaned for t in spine.tasks()))
     folder = spine.repo.path.parent / "repo.worktrees"
     assert proctree.marked(f"STRETTO_CHECK_HOME={spine.engine.home.path}") == []
-    assert using(folder / ".stretto" / "browsers") == []
+    wait_for(lambda: using(folder / ".stretto" / "browsers") == [], what="the last helper of a browser to end")
 
 
 def test_what_a_check_leaves_is_listed_with_it_and_goes_with_a_purge(spine: Spine) -> None:
@@ -151,7 +151,8 @@ def test_what_a_check_leaves_is_listed_with_it_and_goes_with_a_purge(spine: Spin
 
 
 def test_a_browser_that_an_agent_leaves_ends_with_its_task(spine: Spine) -> None:
-    leave = """setsid chromium --headless=new --no-sandbox --disable-gpu --remote-debugging-port=$STRETTO_BROWSER_PORT \
+    leave = """setsid chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage \
+    --remote-debugging-port=$STRETTO_BROWSER_PORT \
     "--user-data-dir=$STRETTO_BROWSER_PROFILE" about:blank >/dev/null 2>&1 & echo begun > begun.txt"""
     ask = {"ask": {"text": "Go on?"}}
     text = plan(task("one"), checks="[]")
@@ -162,7 +163,7 @@ def test_a_browser_that_an_agent_leaves_ends_with_its_task(spine: Spine) -> None
     spine.call("cancel", task="one")
     spine.wait(lambda: spine.task("one").outcome is not None)
     spine.call("remove", task="one")
-    assert using(profiles) == []
+    wait_for(lambda: using(profiles) == [], what="the last helper of the browser to end")
 
 
 SANDBOXED = """
