@@ -52,7 +52,7 @@ def late(point: str) -> int:
 #: points with kill tests of their own, nearer to what they guard (layers, servers, databases, packages)
 NEAR = (
     *("daemon.workspace.layer.", "daemon.serve.", "daemon.database.", "daemon.golden.", "daemon.dependencies."),
-    *("daemon.pool.", "daemon.git.worktree_turn."),
+    *("daemon.pool.", "daemon.git.worktree_turn.", "daemon.git.clone."),
 )
 OWN = {name for name in POINTS if name.startswith(NEAR)}
 PASSED = [name for name in POINTS if name.startswith("daemon.") and name not in OWN]
