@@ -204,6 +204,7 @@ def test_this_machine_says_whether_it_shares_blocks(tmp_path: Path):
     for name in ("source", "target"):
         (tmp_path / name).mkdir()
     (tmp_path / "source" / "file").write_text("x" * 8192)
+    os.utime(tmp_path / "source", (1, 2))
     system = System()
     share = system.shares(tmp_path / "source", tmp_path / "target")
     system.copy(tmp_path / "source", tmp_path / "copy", share=share)
@@ -212,6 +213,7 @@ def test_this_machine_says_whether_it_shares_blocks(tmp_path: Path):
         with pytest.raises(StrettoError):
             system.copy(tmp_path / "source", tmp_path / "other", share=True)
     assert [path.name for path in (tmp_path / "source").iterdir()] == ["file"]
+    assert (tmp_path / "source").stat().st_mtime == 2, "nothing was written there, not even for a moment"
 
 
 def test_a_copy_keeps_modes_times_links_and_odd_names(tmp_path: Path):

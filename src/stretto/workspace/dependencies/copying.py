@@ -8,6 +8,7 @@ was measured several at once were not faster on the whole, and took more of the 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -41,14 +42,12 @@ class System:
     """What this machine's file systems and `cp` can do."""
 
     def shares(self, source: Path, target: Path) -> bool:
-        """Try it with one small file of our own in each folder."""
-        with (
-            tempfile.NamedTemporaryFile(dir=source, prefix=".probe-") as one,
-            tempfile.NamedTemporaryFile(dir=target, prefix=".probe-") as other,
-        ):
-            one.write(b"x" * 4096)
-            one.flush()
-            return clone.copy(one.file, other.file)
+        """Try it with a file that is there. Nothing is written into `source`, which may be the person's checkout."""
+        sample = _sample(source)
+        if sample is None:
+            return False
+        with sample.open("rb") as one, tempfile.NamedTemporaryFile(dir=target, prefix=".probe-") as other:
+            return clone.copy(one, other.file)
 
     def copy(self, source: Path, target: Path, *, share: bool) -> None:
         """Copy what is in `source` into `target`, a new folder, with modes and times, links as links.
@@ -61,6 +60,17 @@ class System:
         for start in range(0, len(names), _WORDS):
             _copy(source, target, names[start : start + _WORDS], share)
         os.utime(target, ns=(source.stat().st_atime_ns, source.stat().st_mtime_ns))
+
+
+def _sample(folder: Path) -> Path | None:
+    """Some file in a folder that is not empty; None if there is none."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            found = Path(path, name)
+            status = found.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                return found
+    return None
 
 
 def _copy(source: Path, target: Path, names: Sequence[str], share: bool) -> None:
