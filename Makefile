@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; on a fresh machine `make demo` and `make test` are all there is to type.
 # PYTHON=python3.13 make setup   chooses the interpreter;   make test ARGS="-k landing"   passes words to pytest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast lint bench agents test-agents lock build clean
+.PHONY: help setup demo test fast lint bench agents test-agents agents-all test-agents-all lock build clean
 BIN := .venv/bin
 
 help: ## this list
@@ -30,6 +30,12 @@ agents: setup ## install the pinned agent programs for the tests (claude, codex,
 
 test-agents: agents ## the suite of the real agents, cut off from the network where that can be done
 	@$(BIN)/python scripts/test_agents.py $(ARGS)
+
+agents-all: setup ## the same, and opencode and gemini (300 MB more)
+	@scripts/install-agents claude codex pi opencode gemini
+
+test-agents-all: agents-all ## the suite on all of them; writes docs/agents-tested.md
+	@$(BIN)/python scripts/test_agents.py --all $(ARGS)
 
 lock: ## resolve the lock files again (needs uv)
 	@scripts/lock

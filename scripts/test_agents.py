@@ -1,11 +1,12 @@
 """Run the suite of the real agents (`make test-agents`) where loopback is the only network, if that can be had.
 
-usage: test_agents.py [PYTEST ARGUMENTS]
+usage: test_agents.py [--all] [PYTEST ARGUMENTS]
 
 A network namespace of its own proves that no agent needs, or reaches, anything but the model server. Root makes one;
 any other user needs a user namespace for it, which some machines forbid: then the suite runs all the same, and says so.
 A program that is not installed fails the run: this command promises the real ones. STRETTO_AGENTS names others than
-claude, codex and pi.
+claude, codex and pi. `--all` (`make test-agents-all`) takes every agent that the suite knows, and writes what came of
+it into docs/agents-tested.md.
 """
 
 from __future__ import annotations
@@ -15,10 +16,47 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
+#: every agent that the suite knows, in the order of the table
+AGENTS = ("claude", "codex", "pi", "opencode", "gemini")
+#: test -> what it shows
+ROWS = {
+    "test_two_at_once_land_and_never_mix_and_nothing_is_written_elsewhere": (
+        "two at once edit, commit and land; nothing mixes, nothing is written elsewhere"
+    ),
+    "test_a_question_is_answered_inside_the_turn": "a question is answered inside the turn",
+    "test_a_permission_is_allowed_and_denied": "a permission is allowed, another denied",
+    "test_interrupt_and_continue_keep_conversation_and_process": "an interrupt, then the same process goes on",
+    "test_kill_9_of_agent_or_shim_resumes_the_conversation": "kill -9 of the agent, of the shim: taken up again",
+    "test_kill_9_of_the_daemon_changes_nothing_for_the_agent": "kill -9 of the daemon: nothing lost or sent twice",
+    "test_trouble_with_the_model_is_survived_or_put_before_the_person": "a torn answer, a refused key",
+    "test_a_tool_server_of_the_configuration_is_called": "a configured MCP server is called",
+}
+#: what passes otherwise than for the others
+LIMITS = {
+    ("pi", "test_a_tool_server_of_the_configuration_is_called"): "knows none: refused",
+    ("gemini", "test_a_question_is_answered_inside_the_turn"): "cannot: asks at its end",
+    ("gemini", "test_interrupt_and_continue_keep_conversation_and_process"): "yes, but forgets the turn",
+    ("gemini", "test_kill_9_of_agent_or_shim_resumes_the_conversation"): "yes, or begins anew",
+    ("gemini", "test_kill_9_of_the_daemon_changes_nothing_for_the_agent"): "yes; its permissions wait",
+}
+HEAD = """# Agents as they were tested
+
+Written by `make test-agents-all` on {day}: the real programs against the scripted model server, with loopback as the
+only network where that can be had. Where work was done, the usage that stretto counted is compared with what the server
+served, token by token; after each test, no process may be left.
+
+"""
+FOOT = """
+Not in this table: qwen, aider, mini, and the adapters of the Agent Client Protocol for Claude Code and Codex. No test
+drives them; they can be run as [any command, or any agent of that protocol](guide/agents.md).
+"""
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 
@@ -43,15 +81,52 @@ def cut_off() -> str | None:
 
 
 def main(arguments: list[str]) -> None:
-    """Become pytest."""
+    """Become pytest, or run it and write the table."""
     why = cut_off()
     print("network: loopback only" if why is None else f"network: as it is ({why})", flush=True)
     os.environ["STRETTO_CI"] = "1"  # a skip is a failure
-    os.environ.setdefault("STRETTO_AGENTS", "claude codex pi")
+    every = arguments[:1] == ["--all"]
+    os.environ.setdefault("STRETTO_AGENTS", " ".join(AGENTS) if every else "claude codex pi")
     workers = str(min(4, max(2, os.cpu_count() or 1)))
     argv = ["-m", "pytest", "-q", "-m", "agents", "-n", workers, "--dist", "worksteal", "tests/e2e/test_agents_real.py"]
     os.chdir(ROOT)
-    os.execv(sys.executable, [sys.executable, *argv, *arguments])
+    if not every:
+        os.execv(sys.executable, [sys.executable, *argv, *arguments])
+    report = ROOT / ".cache" / "agents-tested.xml"
+    code = subprocess.run([sys.executable, *argv, f"--junitxml={report}", *arguments[1:]], check=False).returncode
+    text = table(outcomes(report), datetime.now(UTC).date().isoformat())
+    (ROOT / "docs" / "agents-tested.md").write_text(text, encoding="utf-8")
+    print(text)
+    sys.exit(code)
+
+
+def outcomes(report: Path) -> dict[tuple[str, str], bool]:
+    """(test, agent) -> whether all of its variants passed, as pytest's report tells it."""
+    found: dict[tuple[str, str], bool] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        test, _, variant = str(case.get("name")).removesuffix("]").partition("[")
+        passed = not any(part.tag in ("failure", "error", "skipped") for part in case)
+        key = (test, variant.split("-")[0])
+        found[key] = found.get(key, True) and passed
+    return found
+
+
+def table(found: dict[tuple[str, str], bool], day: str) -> str:
+    """The page: a row for each thing that an agent must do, a column for each agent with its version."""
+    from stretto import agents
+
+    heads = [f"{name} {agents.declared(name).tested[-1]}" for name in AGENTS]
+    lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(AGENTS)]
+    for test, words in ROWS.items():
+        cells = [_cell(found.get((test, name)), name, test) for name in AGENTS]
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return HEAD.format(day=day) + "\n".join(lines) + "\n" + FOOT
+
+
+def _cell(passed: bool | None, agent: str, test: str) -> str:
+    if passed is None:
+        return "not run"
+    return (LIMITS.get((agent, test)) or "yes") if passed else "**failed**"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stretto import agents
 from stretto.testing.scenario import Block, next_answer, setting
 from stretto.testing.script import ORIGINS, VERBS, parse_script
 from tests.support.world import ROOT
@@ -47,3 +48,12 @@ def test_the_markers_are_markers() -> None:
         silent = answer.word == "say" and not answer.faults and answer.values["text"] == "done"
         named = setting([Block("text", marker)], marker.strip("[]").split("=")[0])
         assert not silent or "[[on=" in marker or named is not None
+
+
+def test_the_agents_are_tested_in_the_versions_that_they_declare() -> None:
+    page = (ROOT / "docs" / "agents-tested.md").read_text(encoding="utf-8")
+    heads = next(line for line in page.splitlines() if line.startswith("| |"))
+    tested = [f"{name} {agents.declared(name).tested[-1]}" for name in agents.ready()]
+    assert sorted(heads.strip("| ").split(" | ")) == sorted(tested), "run `make test-agents-all`"
+    assert "failed" not in page
+    assert "not run" not in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from stretto.checks.run import tail
@@ -30,21 +31,34 @@ def text_for(
         case Origin.CONFLICT:
             return conflict(parts, f)
         case Origin.ANSWER:
-            return prompts.answer(f.task, question=question, answer=words)
+            return prompts.answer(f.task, question=question, answer=words, overrides=_own(f))
         case Origin.RESUME:
             return resume(parts, f)
         case Origin.SPEC:
-            return prompts.spec_changed(f.task)
+            return prompts.spec_changed(f.task, _own(f))
         case Origin.COMMENTS:
             return words
         case Origin.PERSON:
-            return prompts.person(f.task, words)
+            return prompts.person(f.task, words, _own(f))
+
+
+def _own(f: Facts) -> Mapping[str, str]:
+    """The project's own templates, as they were when the run was made."""
+    return f.run.config.get("prompts") or {}
 
 
 def start(parts: Parts, f: Facts, env: dict[str, str]) -> str:
     """The first message: the plan's context, the spec, its acceptance, what earlier tasks left."""
     report = None if f.task.lands else str(report_file(parts, f.task))
-    return prompts.start(f.task, context=f.run.context, notes=_notes(parts, f), env=env, checks=f.specs, report=report)
+    return prompts.start(
+        f.task,
+        context=f.run.context,
+        notes=_notes(parts, f),
+        env=env,
+        checks=f.specs,
+        report=report,
+        overrides=_own(f),
+    )
 
 
 def _notes(parts: Parts, f: Facts) -> dict[str, str]:
@@ -68,7 +82,8 @@ def check_failed(f: Facts) -> str:
         if r is not None and r.result is CheckResult.FAILED
     ]
     rounds = limits_of(f.run, f.task).check_rounds
-    return prompts.check_failed(f.task, failures, round=f.task.attempts.get("repair", 0) + 1, rounds=rounds)
+    count = f.task.attempts.get("repair", 0) + 1
+    return prompts.check_failed(f.task, failures, round=count, rounds=rounds, overrides=_own(f))
 
 
 def output_tail(row: Check | Entry) -> str:
@@ -81,11 +96,12 @@ def gate_failed(f: Facts) -> str:
     """What the checks said of the work merged with the target."""
     entry = f.entry
     if entry is None:
-        return prompts.gate_failed(f.task, [], target=f.run.target, commit=f.run.target)
+        return prompts.gate_failed(f.task, [], target=f.run.target, commit=f.run.target, overrides=_own(f))
     commands = {s.name: s.run for s in f.specs}
     name = entry.reason.rpartition(": ")[2]
     failure = Failure(name, commands.get(name, name), output_tail(entry), entry.reason)
-    return prompts.gate_failed(f.task, [failure], target=f.run.target, commit=entry.old or f.run.target)
+    commit = entry.old or f.run.target
+    return prompts.gate_failed(f.task, [failure], target=f.run.target, commit=commit, overrides=_own(f))
 
 
 def conflict(parts: Parts, f: Facts) -> str:
@@ -100,6 +116,7 @@ def conflict(parts: Parts, f: Facts) -> str:
         others=others,
         round=f.task.attempts.get("resolve", 0) + 1,
         rounds=limits_of(f.run, f.task).conflict_rounds,
+        overrides=_own(f),
     )
 
 
@@ -122,11 +139,12 @@ def resume(parts: Parts, f: Facts) -> str:
     An agent that keeps no conversation is told again what it was asked; what only waits in line was not asked yet.
     """
     last = next((turn for turn in reversed(f.turns) if turn.delivered_at is not None), f.turn)
-    text = prompts.resume(f.task, last.reason if last is not None else "")
+    text = prompts.resume(f.task, last.reason if last is not None else "", _own(f))
     for item in f.items:
         if last is not None and item.kind is ItemKind.QUESTION and item.answer and item.payload.get("turn") == last.n:
             said = str(item.answer.get("text") or item.answer.get("key"))
-            text += "\n" + prompts.answer(f.task, question=item.text, answer=said).partition("\n\n")[2]
+            told = prompts.answer(f.task, question=item.text, answer=said, overrides=_own(f))
+            text += "\n" + told.partition("\n\n")[2]
     keeps = getattr(parts.agent(agent_of(f).type), "conversational", True)
     if keeps or last is None:
         return text

@@ -31,6 +31,11 @@ def template(name: str) -> str:
     return (_FOLDER / f"{name}.md").read_text(encoding="utf-8")
 
 
+def wanted(text: str) -> frozenset[str]:
+    """The values that a template names."""
+    return frozenset(name.removeprefix("?").removeprefix("/") for name in _VALUE.findall(text))
+
+
 def render(name: str, overrides: Mapping[str, str] | None = None, **values: str) -> str:
     """Fill the template `name`, or `overrides[name]` in its place.
 

@@ -47,7 +47,7 @@ def open_session(engine: Engine, args: common.Args) -> dict[str, Any]:
     env = {**given, **made.get("env", {}), driver.MARKER: common.key_of(git)}
     env["PATH"] = environment.agent_path(engine.parts, env.get("PATH", ""))
     known = not here and not args.get("fresh") and agent.has_conversation({**env, **spec.env}, Path(place))
-    prompt = None if known else prompts.driver(found.target, place, here=here)
+    prompt = None if known else prompts.driver(found.target, place, here=here, overrides=found.config.get("prompts"))
     launch = agent.tui(spec, _context(spec, place, env, resume=known), prompt)
     own = {name: value for name, value in launch.env.items() if given.get(name) != value}
     return {

@@ -13,7 +13,7 @@ from stretto.core import graph
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.finding import Finding
 from stretto.core.plan import Plan, errors, parse
-from stretto.engine.operations import base, sandboxes, unbuilt
+from stretto.engine.operations import base, sandboxes, templates, unbuilt
 from stretto.engine.operations.common import Args
 from stretto.git.repository import Repository
 from stretto.workspace import compose
@@ -58,9 +58,11 @@ def resolve(git: Repository, args: Args, plan: Plan | None = None) -> Resolved:
         ready=agents.ready(),
         models=agents.models(),
     )
+    own, differing = templates.read(git, tip)
+    frozen = {**frozen, "prompts": own} if own else frozen
     unbuilt.refuse(frozen, plan)
     frozen, told = sandboxes.settle(frozen, plan.tasks, unsandboxed=bool(args.get("unsandboxed")))
-    notices = (*notes, *told, *unbuilt.notices(frozen, plan), *_compose(git, tip, frozen))
+    notices = (*notes, *differing, *told, *unbuilt.notices(frozen, plan), *_compose(git, tip, frozen))
     return Resolved(plan, frozen, name, base.require_base(git, name), target, notices)
 
 

@@ -59,8 +59,13 @@ def send(engine: Engine, args: common.Args) -> dict[str, Any]:
     text = common.words(args, "text")
     if by_driver(args):
         _require_no_decision(engine, common.task_of(engine, args))
-        text = prompts.driver_says(text)
+        text = prompts.driver_says(text, _templates(engine, args))
     return _say(engine, args, Origin.PERSON, text)
+
+
+def _templates(engine: Engine, args: common.Args) -> dict[str, str]:
+    """The project's own prompts, as they were when the task's run was made."""
+    return common.facts_of(engine, common.task_of(engine, args)).run.config.get("prompts") or {}
 
 
 def _require_no_decision(engine: Engine, task: Task) -> None:
@@ -89,7 +94,8 @@ def request_changes(engine: Engine, args: common.Args) -> dict[str, Any]:
             hint=f'stretto request-changes {task.id} "…"',
         )
     listed = [Comment(id=f"c{c['id']}", text=c["text"], path=c["path"], line=c["line"]) for c in comments]
-    done = _say(engine, args, Origin.COMMENTS, prompts.comments(task, listed, text), revoke=True)
+    told = prompts.comments(task, listed, text, _templates(engine, args))
+    done = _say(engine, args, Origin.COMMENTS, told, revoke=True)
     with engine.store.write() as tx:
         for c in comments:
             tx.execute("UPDATE comments SET sent_at = ? WHERE id = ?", tx.now, c["id"])
