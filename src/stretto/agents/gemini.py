@@ -49,7 +49,7 @@ class GeminiAgent(AcpAgent):
             "GEMINI_CLI_HOME": False,
             "GEMINI_CLI_SYSTEM_SETTINGS_PATH": False,
         },
-        keys=(*_KEYS, "GOOGLE_APPLICATION_CREDENTIALS"),
+        keys=_KEYS,
         logins=("$GEMINI_CLI_HOME/.gemini/oauth_creds.json", "~/.gemini/oauth_creds.json"),
         install="npm install -g @google/gemini-cli",
     )
