@@ -27,6 +27,7 @@ BENCHES = {
     "h": ("benchmarks.databases", "run"),
     "i": ("benchmarks.sandbox", "run"),
     "j": ("benchmarks.dependencies", "run"),
+    "k": ("benchmarks.streams", "run"),
 }
 
 
