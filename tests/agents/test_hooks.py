@@ -214,13 +214,14 @@ def test_claude_tells_its_turn(running: Stream, spool: Spool) -> None:
     running.turn("x [[sh=echo hi]] [[say=done]]")
     wait_for(lambda: "Stop" in events(spool), 60, what=lambda: hooks.read(spool.folder, 0, forget=False)[0])
     running.close()
-    assert told(spool) == [
+    found = told(spool)
+    assert found[:4] == [
         ("SessionStart", What.STARTING),
         ("UserPromptSubmit", What.WORKING),
         ("PostToolUse", What.WORKING),
         ("Stop", What.DONE),
-        ("SessionEnd", What.QUIT),
     ]
+    assert found[4:] in ([], [("SessionEnd", What.QUIT)]), "the program does not always wait for its last hook"
 
 
 def wrong(spool: Spool, what: What) -> bool:
@@ -247,12 +248,13 @@ def test_codex_tells_its_turn_by_flags_alone(
     done = subprocess.run(argv, cwd=repo.path, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert b"hook" not in done.stdout, "no warning about hooks or their trust"
-    assert told(spool) == [
+    found = told(spool)
+    assert found[:5] == [
         ("SessionStart", What.STARTING),
         ("UserPromptSubmit", What.WORKING),
         ("PreToolUse", What.WORKING),
         ("PostToolUse", What.WORKING),
         ("Stop", What.DONE),
-        ("SessionEnd", What.QUIT),
     ]
+    assert found[5:] in ([], [("SessionEnd", What.QUIT)])
     assert not list((tmp_path / "home").rglob("hooks.json")), "no file of its folder was needed"
