@@ -163,3 +163,23 @@ def test_import_of_nothing():
     _, notes, code = import_files_command([("TASKS.md", "- [x] a — b — c\n")])
     assert code == 1
     assert notes == ["left out, it has landed: a — b — c", "no open task was found: nothing to import"]
+
+
+def test_show_names_migrations_that_cannot_both_be_applied():
+    """Two that may run together; one that waits for the other is no clash, and a glob tells nothing."""
+    tasks = {
+        "lamp": ("shop/migrations/0002_lamp.py", ""),
+        "chair": ("shop/migrations/0002_chair.py", ""),
+        "later": ("shop/migrations/0003_later.py", "- needs: lamp, chair\n"),
+        "glob": ("shop/migrations/**", ""),
+        "sql": ("db/migrations/7_one.sql, db/migrations/8_two.sql", ""),
+        "sequel": ("db/migrations/07_other.sql", ""),
+    }
+    form = "## {0}: Do {0}\nDo it.\nAccept: done.\n- files: {1}\n{2}"
+    text = "# Migrations\n\n" + "\n".join(form.format(id, *given) for id, given in tasks.items())
+    told = json.loads(show_command(text, as_json=True)[0])["clashes"]
+    assert [one["tasks"] for one in told] == [["lamp", "chair"], ["sql", "sequel"]]
+    assert told[0]["text"] == "both follow the same migration: shop would have two leaf nodes"
+    shown = show_command(text)[0]
+    assert "have migrations that cannot both be applied as they are:" in shown
+    assert "sql and sequel" in shown

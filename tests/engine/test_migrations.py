@@ -39,6 +39,16 @@ def test_two_leaf_nodes_are_told_and_no_more_once_one_is_over(spine: Spine) -> N
     )
     assert "of lamp" in chair
     assert told(spine, "plain") == []
+    tasks = {one["id"]: one for one in spine.call_read("status")["tasks"]}
+    assert tasks["lamp"]["clashes"] == [
+        {
+            "task": tasks["chair"]["uid"],
+            "paths": [files["lamp"], files["chair"]],
+            "text": "both follow the same migration: shop would have two leaf nodes",
+            "remedy": "python manage.py makemigrations --merge",
+        }
+    ]
+    assert [tasks[id]["badges"][-1:] for id in files] == [["migrations clash"], ["migrations clash"], []]
     spine.call("cancel", task=spine.task("chair").uid)
     spine.wait(lambda: spine.task("chair").outcome is not None)
     assert told(spine, "lamp") == []

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from stretto.core import graph, overlap, schedule
+from stretto.core import graph, migrations, overlap, schedule
 from stretto.core.board_import import Imported, import_files
 from stretto.core.finding import Finding, Severity
 from stretto.core.lint import MOST_PARTNERS, lint
@@ -114,6 +114,9 @@ class _View:
         self.spans = [schedule.simulate(self.jobs, self.needs, n, review) for n in limits]
         working = {task.id: task.files for task in plan.tasks if task.lands}
         self.shared = overlap.claims(working, self.reach.together, MOST_PARTNERS)
+        named = {id: migrations.planned(files) for id, files in working.items()}
+        found = migrations.clashes((), {id: some for id, some in named.items() if some})
+        self.clashes = [one for one in found if self.reach.together(one.one, one.other)]
 
     def as_json(self) -> dict[str, Any]:
         """For programs. Minutes are estimates."""
@@ -144,6 +147,9 @@ class _View:
             "overlaps": [
                 {"tasks": [one.one, one.other], "files": [list(pair) for pair in one.shared]} for one in self.shared
             ],
+            "clashes": [
+                {"tasks": [one.one, one.other], "paths": list(one.paths), "text": one.text} for one in self.clashes
+            ],
             "schedules": [{"open": one.open, "minutes": one.makespan} for one in self.spans],
             "serial_minutes": self.schedule.serial,
             "review_minutes": self.review,
@@ -160,6 +166,7 @@ class _View:
             *_wrap(" -> ".join(self.path), f"critical path  {_minutes(self.path_minutes)}: "),
             *self._together(),
             *self._overlaps(),
+            *self._clashes(),
             "",
             *self._chart(),
             "",
@@ -205,6 +212,15 @@ class _View:
             globs = " and ".join(_cut(glob, 60) for glob in dict.fromkeys(one.shared[0]))
             lines += _wrap(f"{one.one} and {one.other} ({globs})", "  ")
         return lines + ([f"  … and {len(self.shared) - 8} more"] if len(self.shared) > 8 else [])
+
+    def _clashes(self) -> list[str]:
+        if not self.clashes:
+            return []
+        lines = ["have migrations that cannot both be applied as they are:"]
+        for one in self.clashes[:8]:
+            paths = " and ".join(_cut(path, 60) for path in one.paths)
+            lines += _wrap(f"{one.one} and {one.other} ({paths}): {one.text}", "  ")
+        return lines + ([f"  … and {len(self.clashes) - 8} more"] if len(self.clashes) > 8 else [])
 
     def _chart(self) -> list[str]:
         """A line of time for each task: working, then waiting for the person and reviewed."""

@@ -89,6 +89,13 @@ def read(path: str, text: str) -> Migration | None:
     return None
 
 
+def planned(paths: Iterable[str]) -> list[Migration]:
+    """The migrations that a task says it will add, as far as it names them: globs tell nothing."""
+    named = [path for path in paths if not any(letter in path for letter in "*?[")]
+    found = [read(path, "") for path in named]
+    return [one for one in found if one is not None]
+
+
 def plain(migration: Migration) -> list[Any]:
     """A migration as JSON; `from_plain` is the way back."""
     return [migration.tool, migration.path, migration.group, migration.name, list(migration.follows)]

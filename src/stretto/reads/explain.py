@@ -10,6 +10,7 @@ from stretto.core.evidence import believe, evidence_of, from_plain
 from stretto.core.model import TERMINAL, QueueState, SessionStatus, State, Task
 from stretto.reads import find
 from stretto.reads.answering import answer_command, look_command
+from stretto.reads.clashes import clashes_of
 from stretto.reads.picture import Place, now_of, place
 from stretto.reads.shapes import Json, age, approved, iso
 from stretto.store.sqlite import Reader
@@ -85,22 +86,14 @@ def packages(db: Reader, uid: str) -> list[tuple[float, str]]:
 
 def clashing(db: Reader, task: Task) -> list[str]:
     """Which live tasks have migrations that cannot be applied together with this one's, and what to do about it."""
-    mine = task.diff.get("migrations")
-    if not mine or task.outcome is not None:
+    if not task.diff.get("migrations") or task.outcome is not None:
         return []
-    from stretto.core import migrations
-
-    where = "repo = ? AND outcome IS NULL AND uid != ? ORDER BY created_at, position"
-    others = [other for other in db.select(Task, where, task.repo, task.uid) if other.diff.get("migrations")]
-    ours = [migrations.from_plain(one) for one in mine]
-    found = []
-    for other in others:
-        theirs = [migrations.from_plain(one) for one in other.diff["migrations"]]
-        for clash in migrations.clashes((), {task.id: ours, other.id: theirs}):
-            ours_, theirs_ = clash.paths
-            remedy = migrations.REMEDY[clash.tool]
-            found.append(f"{ours_} and {theirs_} of {other.id}: {clash.text}; who lands second: {remedy}")
-    return found
+    others = db.select(Task, "repo = ? AND outcome IS NULL ORDER BY created_at, position", task.repo)
+    return [
+        f"{one['paths'][0]} and {one['paths'][1]} of {one['task'].rpartition('/')[2]}: {one['text']};"
+        f" who lands second: {one['remedy']}"
+        for one in clashes_of(others)[task.uid]
+    ]
 
 
 def _session(p: Place, now: float, live: bool, found: list[Json], add: Any) -> None:

@@ -26,7 +26,9 @@ def age(at: float | None, now: float) -> float | None:
     return None if at is None else round(max(0.0, now - at), 1)
 
 
-def task_json(p: Place, checks: Sequence[Check], usage: Usage, now: float, live: bool) -> Json:
+def task_json(
+    p: Place, checks: Sequence[Check], usage: Usage, now: float, live: bool, clashes: Sequence[Json] = ()
+) -> Json:
     """A task in `status --json`. `worktree` is where its files are, also after its end (`workspace` is null then)."""
     f, t, d = p.facts, p.task, p.decision
     return {
@@ -56,7 +58,8 @@ def task_json(p: Place, checks: Sequence[Check], usage: Usage, now: float, live:
         "workspace": workspace_json(f),
         "worktree": t.workspace,
         "session": session_json(f.session, now, live),
-        "badges": badges(f),
+        "badges": [*badges(f), *(["migrations clash"] if clashes else [])],
+        "clashes": list(clashes),
         "usage": usage_json(usage),
         "report": t.report,
         "since": iso(p.since),

@@ -13,6 +13,7 @@ from stretto.core.landing import IN_WORK, order
 from stretto.core.model import Entry, Item, QueueState, Run, Usage
 from stretto.reads import find
 from stretto.reads.answering import look_command
+from stretto.reads.clashes import clashes_of
 from stretto.reads.picture import Place, now_of, open_places, places
 from stretto.reads.shapes import Json, age, checks_of, chunks, entry_json, iso, item_json, task_json, usage_of
 from stretto.store.sqlite import Reader
@@ -32,13 +33,17 @@ def status(db: Reader, args: dict[str, Any]) -> Json:
     found = places(db, [r.id for r in runs], now)
     checks = checks_of(db, found)
     usage = usage_of(db, "task", found)
+    clashing = clashes_of(p.task for p in found.values())
     shown = [p for r in runs for p in found.values() if p.task.run == r.id]
     return {
         "schema": 1,
         "cursor": cursor,
         "daemon": None,
         "runs": runs_json(db, runs, shown, now),
-        "tasks": [task_json(p, checks[p.task.uid], usage.get(p.task.uid, Usage()), now, live) for p in shown],
+        "tasks": [
+            task_json(p, checks[p.task.uid], usage.get(p.task.uid, Usage()), now, live, clashing[p.task.uid])
+            for p in shown
+        ],
         "inbox": inbox_json(found, now),
         "queue": queue_json(db, found, now),
         "notices": notices(db, runs),

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from stretto.core.admission import EXHAUSTED_FOR, LIMITED_FOR
 from stretto.core.facts import Facts, Observed, expand_needs
-from stretto.core.migrations import is_migration
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
 from stretto.core.workspace_commands import MIGRATE, TIMEOUT
 from stretto.store.sqlite import Reader
@@ -107,8 +106,12 @@ def migration_check(config: Mapping[str, Any], task: Task) -> tuple[CheckSpec, .
     Nothing in a gate, which migrates in any case, and for databases that keep nothing.
     """
     database = config.get("database") or {}
-    changed = task.lands and any(map(is_migration, task.diff.get("paths", ())))
-    if not changed or not database.get("migrate") or database.get("provider") == "memory":
+    paths = task.diff.get("paths", ())
+    if not task.lands or not paths or not database.get("migrate") or database.get("provider") == "memory":
+        return ()
+    from stretto.core.migrations import is_migration  # `stretto status` is asked without it, too
+
+    if not any(map(is_migration, paths)):
         return ()
     spec = CheckSpec(MIGRATE, str(database["migrate"]), TIMEOUT)
     return () if any(own.name == MIGRATE for own in check_specs(config, task)) else (spec,)
