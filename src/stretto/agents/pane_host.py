@@ -94,6 +94,7 @@ class Host:
         self.terminal.start(self.spec["name"], program, Path(self.spec["folder"]))
         self.pane = Pane(self.terminal, self.spec["name"])
         began = time.monotonic()
+        Path(self.spec["socket"]).with_name("ready").touch(mode=0o600)
         say(Signal("started", {"conversation": self.spec["conversation"]}))
         while not self.ended:
             self.listen()

@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Steer": {
         "answer": ("steer", "Answer something of the inbox."),
         "send": ("steer", "Send a message to a task's agent."),
+        "attach": ("attach", "Go to the agent's own interface, in a terminal."),
         "interrupt": ("steer", "Stop what a task's agent does now."),
         "pause": ("steer", "Start nothing new for a task or a run."),
         "resume": ("steer", "Undo pause."),

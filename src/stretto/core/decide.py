@@ -40,6 +40,7 @@ from stretto.core.model import (
     ItemKind,
     Origin,
     QueueState,
+    SessionStatus,
     Stage,
     State,
     TurnResult,
@@ -211,6 +212,9 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
     if turn.state is Delivery.QUEUED:
         if _held(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused")
+        if _attended(f):
+            why = "you are at its terminal; it gets this when you leave"
+            return Decision(Stage.IMPLEMENT, State.ACTIVE, why, cause="deliver")
         if f.handshake and not shim_dead(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session starts", cause="deliver")
         return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
@@ -219,6 +223,16 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
     if turn.state is Delivery.WRITTEN:
         return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
     return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), cause="working")
+
+
+def _attended(f: Facts) -> bool:
+    """Whether the person has taken the session over in its terminal."""
+    session = f.session
+    if session is None or session.ended_at is not None:
+        return False
+    # one that has not said anything may not have been started: then it must be
+    there = session.status not in {SessionStatus.STARTING, SessionStatus.EXITED} and not shim_dead(f)
+    return there and bool(session.parser.get("attended"))
 
 
 def turn_over(f: Facts, limits: Limits) -> Decision | None:

@@ -35,6 +35,7 @@ from stretto.core.who import PANE
 from stretto.engine import believing
 from stretto.engine.acts.endings import back, fail_waiting
 from stretto.engine.acts.rows import add_control, close_permissions, open_item, short_id
+from stretto.engine.acts.takeover import hand_back
 from stretto.engine.parts import Parts
 from stretto.interfaces import ShimState, Signal
 from stretto.store.sqlite import Reader, Writer
@@ -134,6 +135,8 @@ class Pump:
                 _take_delivery(tx, session, message, state)
                 _take_turn(tx, session, message, state)
             if gone:
+                if session.parser.get("attended"):
+                    hand_back(tx, session)
                 believing.note(tx, session.id, believing.of_exit(state.exit or {}), now=SessionStatus.EXITED)
         return True
 
@@ -323,6 +326,10 @@ class _Taker:
     def _on_unfit(self, data: dict[str, Any]) -> None:
         self.state["unfit"] = str(data["reason"])
         fail_waiting(self.tx, self.session.task, self.state["unfit"])
+
+    def _on_sign(self, data: dict[str, Any]) -> None:
+        if data.get("what") == What.WORKING.value and self.session.parser.get("attended"):
+            self.state["worked"] = True
 
     def _on_notice(self, data: dict[str, Any]) -> None:
         self.tx.event("session.notice", task=self.session.task, session=self.session.id, text=str(data["text"]))

@@ -80,7 +80,7 @@ def _died(parts: Parts, session: Session | None) -> bool:
     if session is None or session.ended_at is not None:
         return False
     state = parts.shims.state(Path(session.folder))
-    return state.alive is False and state.begun
+    return state.begun and (state.alive is False or state.exit is not None)
 
 
 def _refused(session: Session | None) -> bool:
@@ -165,7 +165,7 @@ def _live_session(parts: Parts, f: Facts) -> Session:
     session = f.session
     if session is not None and session.ended_at is None:
         return _started(parts, f, session)
-    return _new_session(parts, f, session)
+    return new_session(parts, f, session)
 
 
 def _started(parts: Parts, f: Facts, session: Session) -> Session:
@@ -176,8 +176,12 @@ def _started(parts: Parts, f: Facts, session: Session) -> Session:
     return session
 
 
-def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
-    f = _with_agent(parts, f)
+def new_session(parts: Parts, f: Facts, old: Session | None, *, attended: float | None = None) -> Session:
+    """The next session of a task, started. `attended`: in a pane, for a person who has so many seconds to come.
+
+    Raises StrettoError when its agent cannot be started.
+    """
+    f = f if attended else _with_agent(parts, f)
     spec = agent_of(f)
     missing = parts.secrets.missing(f.run)
     if missing:
@@ -187,7 +191,8 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
             object=f.run.id,
             hint=f"set them and call: stretto retry {f.task.id}",
         )
-    conversation, type = _taken_up(old, spec.name), adapter_of(spec.type, _mode(f))
+    mode = PANE if attended else _mode(f)
+    conversation, type = taken_up(old, spec.name), adapter_of(spec.type, mode)
     identity = short_id(12)
     session = Session(
         id=identity,
@@ -195,7 +200,7 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
         role=f.task.role,
         agent=spec.name,
         model=spec.model,
-        mode=_mode(f),
+        mode=mode,
         conversation=conversation or str(uuid.uuid4()),
         generation=old.generation + 1 if old is not None else 1,
         folder=str(parts.home.sessions / identity),
@@ -204,6 +209,7 @@ def _new_session(parts: Parts, f: Facts, old: Session | None) -> Session:
         parser={
             "type": type,
             "resume": conversation is not None,
+            **({"attended": attended} if attended else {}),
             **_kept(old, conversation),
         },
     )
@@ -257,7 +263,7 @@ def _fall(parts: Parts, f: Facts, by: int, reasons: list[str]) -> Facts:
         return count_fall(tx, f, by, "; ".join(reasons))
 
 
-def _taken_up(old: Session | None, agent: str) -> str | None:
+def taken_up(old: Session | None, agent: str) -> str | None:
     """The conversation that the next session resumes: one that the agent knows by its id; None for a new one."""
     if old is None or old.end_reason == "fresh" or old.agent != agent:
         return None

@@ -22,6 +22,7 @@ OPERATIONS: dict[str, Operation] = {
     "approve": steer.approve,
     "land": steer.land,
     "interrupt": steer.interrupt,
+    "attach": steer.attach,
     "pause": steer.pause,
     "resume": steer.resume,
     "cancel": steer.cancel,

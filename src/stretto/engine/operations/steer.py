@@ -18,8 +18,9 @@ from stretto.core.model import (
     Task,
 )
 from stretto.engine import messages
-from stretto.engine.acts import rows, work
+from stretto.engine.acts import panes, rows, takeover, work
 from stretto.engine.acts.cleanup import remove as remove_workspace
+from stretto.engine.acts.session import agent_socket
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, serving
 from stretto.engine.operations.submit import secrets_of
@@ -259,6 +260,17 @@ def interrupt(engine: Engine, args: common.Args) -> dict[str, Any]:
         tx.update(Task, task.uid, interrupt=True)
     engine.reconciler.nudge(task.uid)
     return {"task": task.uid}
+
+
+def attach(engine: Engine, args: common.Args) -> dict[str, Any]:
+    """Where the terminal of a task's session is; a session in stream mode is taken over for it."""
+    task = common.task_of(engine, args)
+    common.require_open(task)
+    with engine.reconciler.claim(task.uid, "attach"):
+        f = common.facts_of(engine, task)
+        session = takeover.attach(engine.parts, f, look=bool(args.get("read_only")))
+    place = panes.socket(session, agent_socket(engine.parts, session))
+    return {"task": task.uid, "session": session.id, "socket": str(place), "name": panes.NAME}
 
 
 def pause(engine: Engine, args: common.Args) -> dict[str, Any]:
