@@ -63,6 +63,8 @@ class ClaudeAgent:
         },
         keys=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
         logins=("$CLAUDE_CONFIG_DIR/.credentials.json", "~/.claude/.credentials.json"),
+        hosts=("api.anthropic.com", "platform.claude.com", "console.anthropic.com"),
+        servers=("ANTHROPIC_BASE_URL",),
         models={"strong": "opus", "fast": "sonnet", "cheap": "haiku"},
         install="npm install -g @anthropic-ai/claude-code",
     )

@@ -50,6 +50,8 @@ class CodexAgent:
         variables={"OPENAI_API_KEY": True, "CODEX_API_KEY": True, "OPENAI_BASE_URL": False, "CODEX_HOME": False},
         keys=("OPENAI_API_KEY", "CODEX_API_KEY"),
         logins=("$CODEX_HOME/auth.json", "~/.codex/auth.json"),
+        hosts=("api.openai.com", "chatgpt.com", "auth.openai.com"),
+        servers=("OPENAI_BASE_URL",),
         install="npm install -g @openai/codex",
     )
 

@@ -34,7 +34,9 @@ class Declaration:
     programs passes. `can`: words of `CAPABILITIES` that stretto makes use of. `variables`: what the program reads from
     the person's environment -> whether that is a secret. `keys`: those of them that stand for a login. `logins`: files
     that are there after a login; `$NAME/` stands for a variable's folder, `~/` for the home. `models`: tier
-    (`core.who.TIERS`) -> model, empty when the choice is the person's. `install`: what a person types to get it.
+    (`core.who.TIERS`) -> model, empty when the choice is the person's. `hosts`: where its models are, and
+    what it asks on the way; `servers`: variables in which the person names another place for them. `install`: what a
+    person types to get it.
     """
 
     type: str
@@ -46,5 +48,7 @@ class Declaration:
     variables: Mapping[str, bool] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
     logins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     install: str = ""

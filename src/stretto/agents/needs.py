@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from stretto.agents import declared
+from stretto.core.errors import UsageError
 from stretto.core.model import AgentSpec
 
 
@@ -17,21 +19,18 @@ class Needs:
     credentials: tuple[str, ...] = ()
 
 
-_KNOWN = {
-    "claude": Needs(
-        ("api.anthropic.com", "platform.claude.com", "console.anthropic.com"),
-        (".claude/.credentials.json",),
-    ),
-}
-#: variables in which the person names another server for the model
-_SERVERS = {"claude": ("ANTHROPIC_BASE_URL",)}
-
-
 def needs(spec: AgentSpec, env: Mapping[str, str]) -> Needs:
-    """What an agent needs with this environment. A server of its own takes the place of the usual ones."""
-    known = _KNOWN.get(spec.type, Needs())
-    own = [place for name in _SERVERS.get(spec.type, ()) if (place := _place(env.get(name, ""))) is not None]
-    return Needs(tuple(own), known.credentials) if own else known
+    """What an agent needs with this environment, as its type declares. A server of its own replaces the usual hosts.
+
+    Only logins that lie in the home folder are credentials here: another folder is not there in a sandbox.
+    """
+    try:
+        said = declared(spec.type)
+    except UsageError:
+        return Needs()
+    own = [place for name in said.servers if (place := _place(env.get(name, ""))) is not None]
+    logins = [login.removeprefix("~/") for login in said.logins if login.startswith("~/")]
+    return Needs(tuple(own) or said.hosts, tuple(logins))
 
 
 def _place(url: str) -> str | None:

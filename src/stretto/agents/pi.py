@@ -53,6 +53,7 @@ class PiAgent:
         },
         keys=_KEYS,
         logins=tuple(f"{at}/{name}" for at in ("$PI_CODING_AGENT_DIR", "~/.pi/agent") for name in _LOGINS),
+        hosts=("api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com", "openrouter.ai"),
         install="npm install -g @earendil-works/pi-coding-agent (needs node 22)",
     )
 
