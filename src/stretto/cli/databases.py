@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stretto.cli.common import emit, json_option, note, read, steer, task_argument
+from stretto.cli.common import emit, json_option, note, on_terminal, read, steer, task_argument
 from stretto.cli.text import clean
 from stretto.cli.workspace import wake
 from stretto.client import Json
@@ -71,6 +71,31 @@ def reset(task: str, as_json: bool) -> None:
         emit(result)
         return
     click.echo(f"the database of {task} begins again; bring the old one back with: stretto undo {result['undo']}")
+
+
+@db_command.command("apply")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--trust", is_flag=True, help="Allow the commands of the configuration as they are now.")
+@json_option
+def apply(yes: bool, trust: bool, as_json: bool) -> None:
+    """Run `migrate` on your own database, after a copy of it was made. Nothing else ever changes it."""
+    given = {"yes": yes or None, "trust": trust or None, "env": dict(os.environ)}
+    try:
+        result = steer("db_apply", **given)
+    except StrettoError as error:
+        if error.code != "confirm" or as_json or not on_terminal():
+            raise
+        for line in str(error.details["text"]).splitlines():
+            note(clean(line))
+        if not click.confirm("Copy it and run this?", err=True):
+            raise
+        result = steer("db_apply", **{**given, "yes": True})
+    if as_json:
+        emit(result)
+        return
+    click.echo(f"migrated {clean(result['url'])}")
+    if result["restore"]:
+        note(f"what was there comes back with: {clean(result['restore'])}")
 
 
 @db_command.command("shell")

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from stretto.engine.engine import Engine
-from stretto.engine.operations import byhand, checkouts, databases, driving, removal, serving, steer, submit, trusting
+from stretto.engine.operations import (
+    byhand,
+    checkouts,
+    databases,
+    driving,
+    own_database,
+    removal,
+    serving,
+    steer,
+    submit,
+    trusting,
+)
 from stretto.engine.operations.common import Args
 
 Operation = Callable[[Engine, Args], dict[str, Any]]
@@ -36,6 +47,7 @@ OPERATIONS: dict[str, Operation] = {
     "driver": driving.open_session,
     "wake": serving.wake,
     "db_reset": databases.reset,
+    "db_apply": own_database.apply,
     "workspace_new": byhand.new,
     "workspace_adopt": byhand.adopt,
     "workspace_ready": byhand.ready,

@@ -105,6 +105,10 @@ class Server:
                 "pg_restore", ["-w", "--no-owner", "--no-acl", "-d", destination, str(held)], destination
             )
 
+    def dump(self, source: str, place: Path) -> None:
+        """Write a database, which may be in use, into a file for pg_restore."""
+        self._program("pg_dump", ["-w", "-Fc", "-f", str(place)], source)
+
     def _program(self, name: str, words: Sequence[str], database: str) -> None:
         failpoint("daemon.database.copy")
         argv = [str(programs.client(name)), *words]
