@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stretto import agents
-from stretto.core.evidence import Sign, Source, What, believe, kept
+from stretto.core.evidence import Sign, Source, What, believe, kept, to_plain
 from stretto.core.model import SessionStatus, TurnResult
 from stretto.engine import believing
 from stretto.interfaces import Signal
@@ -18,6 +19,7 @@ from stretto.testing.agents import FakeAgent
 from stretto.testing.shims import FakeShims
 from tests.engine.spine import plan, task
 from tests.engine.test_handshake import Player, engine, nudge, tell
+from tests.support import rows
 
 GOLDEN = Path(__file__).parent.parent / "agents" / "golden"
 EXPECTED = {
@@ -209,3 +211,16 @@ def test_a_suspended_machine_stalls_nobody(home, make_repo, tmp_path, player, sh
         assert spine.session("one").status is SessionStatus.WORKING
         assert not spine.items()
         spine.cancel_open()
+
+
+def test_time_alone_is_noticed_where_several_sources_compete() -> None:
+    working, idle = Sign(What.WORKING, Source.HOOK, 100.0, 1), Sign(What.DONE, Source.FILE, 102.0, 1)
+    session = replace(
+        rows.session(), generation=1, signs=tuple(to_plain([working, idle])), status=SessionStatus.WORKING
+    )
+    session = replace(session, belief=believing.plain(believe([working, idle], 103.0, generation=1)))
+    assert session.belief["status"] == "working", "the hook was heard a moment ago"
+    assert not believing.outdated(session, 104.0)
+    assert believing.outdated(session, 106.0), "the hook had its chance: the session file counts"
+    assert not believing.outdated(replace(session, status=SessionStatus.STALLED), 106.0)
+    assert not believing.outdated(replace(session, signs=tuple(to_plain([working]))), 106.0)

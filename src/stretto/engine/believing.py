@@ -67,14 +67,12 @@ def _judge(tx: Writer, session: Session, signs: tuple[Sign, ...], forced: Sessio
     return belief
 
 
-def again(tx: Writer, session: Session) -> None:
-    """Judge anew what time may have changed; a session that was found silent is left as it is."""
+def outdated(session: Session, now: float) -> bool:
+    """Whether time has changed what the signs say together; a session that was found silent is left as it is."""
     signs = from_plain(session.signs)
     if len({s.source for s in signs if s.source is not Source.PROCESS}) < 2 or session.status is SessionStatus.STALLED:
-        return
-    belief = believe(signs, tx.now, generation=session.generation, silence=_ENDLESS)
-    if plain(belief) != session.belief:
-        _judge(tx, session, signs)
+        return False
+    return plain(believe(signs, now, generation=session.generation, silence=_ENDLESS)) != session.belief
 
 
 def plain(belief: Belief) -> dict[str, Any]:

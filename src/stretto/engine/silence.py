@@ -81,8 +81,9 @@ class Silence:
         with self._parts.store.read() as db:
             several = db.select(Session, "ended_at IS NULL AND json_array_length(signs) > 1 AND mode != 'stream'")
         for session in several:
-            with self._parts.store.write() as tx:
-                believing.again(tx, tx.one(Session, "id = ?", session.id) or session)
+            if believing.outdated(session, self._parts.clock.now()):
+                with self._parts.store.write() as tx:
+                    believing.note(tx, session.id)
 
     def _end_the_deaf(self) -> None:
         with self._parts.store.read() as db:
