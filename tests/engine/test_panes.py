@@ -167,3 +167,13 @@ def test_a_daemon_that_comes_back_finds_the_pane_at_work(home, make_repo, tmp_pa
     with running(repo, tmp_path) as again:
         assert again.wait_over() == {"a": "landed"}
         assert again.session("a").id == first.id
+
+
+def test_a_pane_begins_inside_the_sandbox(spine: Spine) -> None:
+    look = {"run": ["/bin/sh", "-c", 'ls "$(dirname "$STRETTO_PANE_FOLDER")" >seen; echo "[$TMUX]" >>seen']}
+    spine.run(plan(task("a", mode="pane", sandbox="bubblewrap")), {"a": turns([look])})
+    assert spine.wait_over(60) == {"a": "landed"}
+    seen = spine.repo.show("main", "seen").split()
+    assert "[]" in seen
+    assert not {"tmux", "pane.json", "in.jsonl"} & set(seen), "nothing of the terminal is within reach"
+    assert spine.session("a").mode == "pane"
