@@ -67,5 +67,4 @@ def test_what_is_only_missing_is_told_in_one_line() -> None:
     text = '[roles.tester]\nfallback = ["claude"]\n'
     found = frozen(text, '- branch: PROJ-1\n- env: {"A": "1"}\n')
     unbuilt.refuse(*found)
-    said = "branch of task a, env of task a"
-    assert unbuilt.notices(*found) == [f"not used yet: {said}"]
+    assert unbuilt.notices(*found) == ["not used yet: branch of task a"]
