@@ -11,6 +11,7 @@ import pytest
 
 from stretto.core.errors import StrettoError
 from stretto.git import clone as clones
+from stretto.git import foreign
 from stretto.git.repository import Repository
 
 UID = "run-abcd/t"
@@ -168,6 +169,106 @@ def test_a_branch_that_moved_on_both_is_told_and_nothing_is_lost(
     person.git("update-ref", f"refs/heads/{BRANCH}", both)
     assert repository.worktree_state(place).head == both
     assert agent.git("rev-parse", "HEAD") == both
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_branch_of_the_agents_own_is_seen_as_the_commit_it_is_at(
+    agent: Agent, repository: Repository, place: Path, person: Any, packed: bool
+) -> None:
+    agent.git("switch", "-qc", "feature")
+    for name in ("b", "c"):
+        made = agent.commit(name, "1\n")
+        if packed:
+            agent.git("pack-refs", "--all", "--prune")
+        state = repository.worktree_state(place)
+        assert (state.head, state.branch, state.changed) == (made, None, ())
+        assert person.git("cat-file", "-t", "HEAD", cwd=place) == "commit"
+    with pytest.raises(StrettoError) as refused:
+        repository.commit_all(place, BRANCH, "turn")
+    assert refused.value.code == "not_on_branch"
+    held = repository.snapshot(place, UID, "x")
+    assert held is not None
+    assert repository.parents(held.commit) == (made,)
+    assert agent.git("symbolic-ref", "HEAD") == "refs/heads/feature"
+    agent.git("switch", "-q", BRANCH)
+    assert repository.worktree_state(place).branch == BRANCH
+    assert person.git("for-each-ref", "refs/heads/feature") == ""
+
+
+def test_head_never_leads_to_what_is_no_commit_here(agent: Agent, repository: Repository, place: Path) -> None:
+    blob = agent.git("rev-parse", "HEAD:a")
+    before = repository.worktree_state(place)
+    (agent.git_dir / "refs/heads/feature").write_text(f"{blob}\n")
+    (agent.git_dir / "HEAD").write_text("ref: refs/heads/feature\n")
+    assert repository.worktree_state(place) == before
+
+
+@pytest.mark.parametrize("said", ["1" * 40, "nonsense"])
+def test_a_head_that_leads_nowhere_keeps_no_file_out_of_a_snapshot(
+    agent: Agent, repository: Repository, place: Path, person: Any, said: str
+) -> None:
+    admin = Path(person.git("rev-parse", "--absolute-git-dir", cwd=place))
+    (place / "b").write_text("work\n")
+    (admin / "HEAD").write_text(f"{said}\n")
+    (agent.git_dir / "HEAD").write_text(f"ref: refs/heads/{BRANCH}\n")
+    held = repository.snapshot(place, UID, "x")
+    assert held is not None
+    tracked = person.git("ls-tree", "--name-only", "main").split()
+    assert sorted(person.git("ls-tree", "--name-only", held.commit).split()) == sorted([*tracked, "b"])
+    (admin / "HEAD").write_text(f"ref: refs/heads/{BRANCH}\n")
+    assert repository.worktree_state(place).changed == ("b",)
+
+
+def test_side_branches_that_cannot_be_brought_over_hold_up_nothing(
+    agent: Agent, repository: Repository, place: Path, person: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    top = f"stretto/{UID}"
+    agent.git("branch", f"{top}/a")
+    agent.git("branch", f"{top}/b")
+    repository.worktree_state(place)
+    agent.git("branch", "-d", f"{top}/a")
+    agent.git("switch", "-qc", f"{top}/a/b")
+    named = agent.commit("b", "1\n")
+    agent.git("switch", "-q", f"{top}/b")
+    moved = agent.commit("c", "1\n")
+    mine = person.git("commit-tree", "main^{tree}", "-p", "main", "-m", "by hand")
+    person.git("update-ref", f"refs/heads/{top}/b", mine)
+    agent.git("switch", "-q", BRANCH)
+    head = agent.commit("d", "1\n")
+    for _ in range(2):
+        state = repository.worktree_state(place)
+        assert (state.head, state.branch, state.changed) == (head, BRANCH, ())
+    assert repository.commit_all(place, BRANCH, "turn") is None
+    for oid in (named, moved):
+        assert repository.read_ref(f"refs/stretto/keep/{UID}/clone-{oid[:12]}") == oid
+    assert repository.read_ref(f"refs/heads/{top}/b") == mine
+    assert len([each for each in caplog.records if "stays there" in each.message]) == 2
+    agent.git("switch", "-q", f"{top}/a/b")
+    assert repository.worktree_state(place).head == named  # not a branch that there is none of here
+    person.git("branch", "-m", f"{top}/a", "away")
+    repository.worktree_state(place)
+    assert repository.read_ref(f"refs/heads/{top}/a/b") == named
+
+
+def test_refs_that_are_packed_while_we_read_them_are_as_new_as_they_were(
+    agent: Agent, repository: Repository, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.commit("b", "1\n")
+    agent.git("pack-refs", "--all")
+    repository.worktree_state(place)
+    tip = agent.commit("c", "1\n")
+    repository.worktree_state(place)
+    read = foreign.read
+
+    def slow(root: Path, name: str, most: int) -> Any:
+        found = read(root, name, most)
+        if name == "packed-refs":
+            agent.git("pack-refs", "--all", "--prune")
+        return found
+
+    monkeypatch.setattr(foreign, "read", slow)
+    assert repository.worktree_state(place).head == tip
+    assert repository.read_ref(f"refs/heads/{BRANCH}") == tip
 
 
 def test_the_persons_gc_takes_nothing_that_the_clone_borrows(

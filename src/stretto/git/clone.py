@@ -13,6 +13,9 @@ Specification.
 - `sync` compares both sides with what they were after the last time: what changed on one side is brought to the other.
   A branch that moved on both goes to the one that contains the other; if none does, the clone's commit is kept and the
   person is told (`clone_diverged`): nothing is dropped. It may be repeated at any time, also after a crash at any step.
+- The task's main branch goes first. A side branch that cannot be brought over (it moved on both, or its name is in the
+  way of another's) holds up nothing: its commit is kept, and the daemon's log says so.
+- Outside, HEAD says no branch and no commit that is not here: one of the agent's own is shown as the commit it is at.
 - What we put into the clone we put as git does, under git's own locks. Commits that come from here are held by kept
   refs, so that no `git gc` in the repository takes away what the clone borrows.
 
@@ -24,6 +27,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -36,9 +40,23 @@ from stretto.core import names
 from stretto.core.errors import GitFailed, StrettoError
 from stretto.failpoints import failpoint
 from stretto.git import foreign, neutral, refs, run
-from stretto.git.clone_sides import AUTHOR, COMMITS, OID, REF, Clone, Index, State, head_of, sync_head, sync_marks
+from stretto.git.clone_sides import (
+    AUTHOR,
+    COMMITS,
+    OID,
+    REF,
+    Clone,
+    Index,
+    State,
+    look_at_head,
+    loose,
+    packed,
+    sync_head,
+    sync_marks,
+)
 from stretto.git.context import Context
 
+_log = logging.getLogger(__name__)
 #: bytes of objects that a clone may have of its own for them to be fetched; of other files
 MOST, _MOST_FILE = 2 << 30, 1 << 20
 #: settings of the directory that borrows: any object may be asked for, and what says more than the objects is ignored
@@ -216,11 +234,11 @@ def _sync(context: Context, clone: Clone, admin: Path) -> None:
         before = asdict(state)
         index = Index(clone, admin, state)
         theirs = _branches(clone, state)
-        said = head_of(clone.git_dir)
-        wanted = [*theirs.values(), *([said] if run.is_oid(said) else []), *_going_on(clone)]
+        head = look_at_head(clone)
+        wanted = [*theirs.values(), *([head.commit] if head.commit else []), *_going_on(clone)]
         _harvest(context, clone, state, wanted, index)
         given = _sync_refs(context, clone, state, theirs)
-        sync_head(clone, admin, state)
+        sync_head(context, clone, admin, state, head)
         index.sync(prefer_ours=given)
         sync_marks(clone, admin, state)
         if asdict(state) != before:
@@ -239,21 +257,15 @@ def _write(clone: Clone, state: State) -> None:
 def _branches(clone: Clone, state: State) -> dict[str, str]:
     """The task's own branches as the clone has them; what is no plain ref is left out."""
     top = f"refs/heads/{state.branch.removesuffix('/work')}"
-    loose = foreign.names(clone.git_dir, top) if top.removeprefix("refs/heads/") != state.branch else [top]
-    found = {}
-    packed = foreign.read(clone.git_dir, "packed-refs", _MOST_FILE)
-    for line in (packed[0] if packed else b"").splitlines():
-        oid, _, name = line.partition(b" ")
-        ref = name.decode("utf-8", "replace")
-        if OID.fullmatch(oid) and REF.fullmatch(ref) and state.owns(ref):
-            found[ref] = oid.decode()
-    for ref in loose:
-        if not ref.endswith(".lock") and ".." not in ref and REF.fullmatch(ref) and state.owns(ref):
-            data = foreign.read(clone.git_dir, ref, 4096)
-            oid = data[0].strip() if data else b""
-            if OID.fullmatch(oid):
-                found[ref] = oid.decode()
-    return found
+    files_of = foreign.names(clone.git_dir, top) if top.removeprefix("refs/heads/") != state.branch else [top]
+    read = {ref: loose(clone.git_dir, ref) for ref in files_of if _is_ours(state, ref)}
+    found = {ref: oid for ref, oid in packed(clone.git_dir).items() if _is_ours(state, ref)}
+    return found | {ref: oid for ref, oid in read.items() if oid is not None}
+
+
+def _is_ours(state: State, ref: str) -> bool:
+    plain = not ref.endswith(".lock") and ".." not in ref and REF.fullmatch(ref) is not None
+    return plain and state.owns(ref)
 
 
 def _going_on(clone: Clone) -> list[str]:
@@ -266,7 +278,7 @@ def _going_on(clone: Clone) -> list[str]:
 
 def _harvest(context: Context, clone: Clone, state: State, wanted: Iterable[str], index: Index) -> None:
     """Have the objects of what is to be brought over."""
-    known = {*state.refs.values(), *state.head}
+    known = {*state.refs.values(), *(word for sign in state.head[:1] for word in sign.split())}
     new = [oid for oid in dict.fromkeys(wanted) if oid not in known]
     staged = index.staged(context)
     missing = _missing(context, [*new, *([staged] if staged else [])])
@@ -323,20 +335,48 @@ def _refused(clone: Clone, why: str) -> StrettoError:
 
 
 def _sync_refs(context: Context, clone: Clone, state: State, theirs: dict[str, str]) -> bool:
-    """Whether the task's branch was brought into the clone."""
-    given = False
+    """Whether the task's branch was brought into the clone. What a side branch meets does not hold up the rest."""
     main = f"refs/heads/{state.branch}"
-    for ref in sorted({main, *theirs, *state.refs}):
-        ours, there, last = refs.read_ref(context, ref), theirs.get(ref), state.refs.get(ref)
-        if ours is not None and _goes_down(context, ref, ours, there, last, state):
-            _give(context, clone, state, ref, ours, there)
-            given = given or ref == main
-        elif there is not None and there != ours and (ours == last or there != last):
-            refs.update_ref(context, ref, there, ours, "from its clone")
-            state.refs[ref] = there
-        elif ours is not None and ours == there:
-            state.refs[ref] = ours
+    given = _sync_ref(context, clone, state, main, theirs.get(main))
+    for ref in sorted({*theirs, *state.refs} - {main}):
+        there = theirs.get(ref)
+        try:
+            _sync_ref(context, clone, state, ref, there)
+        except StrettoError as error:
+            _set_by(context, state, ref, there or "", error)
+        else:
+            state.kept.pop(ref, None)
     return given
+
+
+def _sync_ref(context: Context, clone: Clone, state: State, ref: str, there: str | None) -> bool:
+    """Whether it was brought into the clone."""
+    ours, last = refs.read_ref(context, ref), state.refs.get(ref)
+    if ours is not None and _goes_down(context, ref, ours, there, last, state):
+        _give(context, clone, state, ref, ours, there)
+        return True
+    if there is not None and there != ours and (ours == last or there != last):
+        refs.update_ref(context, ref, there, ours, "from its clone")
+        state.refs[ref] = there
+    elif ours is not None and ours == there:
+        state.refs[ref] = ours
+    return False
+
+
+def _set_by(context: Context, state: State, ref: str, there: str, error: StrettoError) -> None:
+    """Hold what a side branch of the clone is at, and say once why the branch itself is not brought over."""
+    if state.kept.get(ref) == there:
+        return
+    kept = _keep_tip(context, state, there) if there else "nothing of it"
+    _log.warning("%s of the clone of %s stays there (%s is kept): %s", ref, state.owner, kept, error.message)
+    state.kept[ref] = there
+
+
+def _keep_tip(context: Context, state: State, there: str) -> str:
+    """Let a kept ref, which is returned, hold a commit of the clone."""
+    kept = names.ref_name("keep", state.owner, f"clone-{there[:12]}")
+    refs.update_ref(context, kept, there, refs.read_ref(context, kept), "moved here and in its clone")
+    return kept
 
 
 def _goes_down(context: Context, ref: str, ours: str, there: str | None, last: str | None, state: State) -> bool:
@@ -347,8 +387,7 @@ def _goes_down(context: Context, ref: str, ours: str, there: str | None, last: s
         return True
     if there is None or refs.is_ancestor(context, ours, there):
         return False
-    kept = names.ref_name("keep", state.owner, f"clone-{there[:12]}")
-    refs.update_ref(context, kept, there, refs.read_ref(context, kept), "moved here and in its clone")
+    kept = _keep_tip(context, state, there)
     raise StrettoError(
         f"{ref} was moved here to {ours[:12]} and by the task's agent to {there[:12]}",
         object=ref,

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stretto.git import foreign, run
+from stretto.git import foreign, refs, run
 from stretto.git.context import Context
 
 #: bytes of an index, and of other files
@@ -47,7 +47,10 @@ class Clone:
 
 @dataclass(slots=True)
 class State:
-    """Whose clone it is, and both sides as they were: refs by name, HEAD and index as (there, here)."""
+    """Whose clone it is, and both sides as they were: refs by name, HEAD and index as (there, here).
+
+    `kept`: what side branches were at that could not be brought over, and is held by a kept ref.
+    """
 
     path: str
     owner: str
@@ -56,6 +59,7 @@ class State:
     head: list[str] = field(default_factory=list)
     index: list[list[int]] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
 
     def owns(self, ref: str) -> bool:
         """Whether a ref is one of the task's own branches."""
@@ -73,24 +77,61 @@ def head_of(git_dir: Path) -> str:
     return ref if said.startswith(b"ref: ") and REF.fullmatch(ref) else ""
 
 
-def sync_head(clone: Clone, admin: Path, state: State) -> None:
-    """HEAD of the one that moved; a branch of the clone that is not the task's own is a commit to us."""
-    there, here = head_of(clone.git_dir), head_of(admin)
+def packed(git_dir: Path) -> dict[str, str]:
+    """What `packed-refs` says. To be read after the loose refs: git writes a line here before it takes a file away."""
+    found = foreign.read(git_dir, "packed-refs", _MOST_FILE)
+    pairs = [line.partition(b" ") for line in (found[0] if found else b"").splitlines()]
+    return {name.decode("utf-8", "replace"): oid.decode() for oid, _, name in pairs if OID.fullmatch(oid)}
+
+
+def loose(git_dir: Path, ref: str) -> str | None:
+    """What the file of a ref says, None if that is no object id."""
+    found = foreign.read(git_dir, ref, 4096)
+    said = found[0].strip() if found else b""
+    return said.decode() if OID.fullmatch(said) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """HEAD of a clone at one moment: what it says, and the commit that this is, empty for a branch without one."""
+
+    said: str
+    commit: str
+
+    def sign(self, state: State) -> str:
+        """Differs from the last one when there is something to bring over."""
+        return self.said if run.is_oid(self.said) or state.owns(self.said) else f"{self.said} {self.commit}".strip()
+
+
+def look_at_head(clone: Clone) -> Head:
+    """HEAD of a clone."""
+    said = head_of(clone.git_dir)
+    if run.is_oid(said) or not said:
+        return Head(said, said)
+    return Head(said, loose(clone.git_dir, said) or packed(clone.git_dir).get(said, ""))
+
+
+def sync_head(context: Context, clone: Clone, admin: Path, state: State, seen: Head) -> None:
+    """HEAD of the one that moved. A branch that we do not have is a commit to us, and only one that we do have."""
+    there, here = seen.sign(state), head_of(admin)
     if state.head and there != state.head[0] and there:
-        shown = there if run.is_oid(there) or state.owns(there) else _commit_of(clone, there)
+        shown = _shown(context, state, seen)
         if shown and shown != here:
             foreign.put(admin, "HEAD", (shown if run.is_oid(shown) else f"ref: {shown}").encode() + b"\n")
         here = shown or here
     elif here and (not state.head or here != state.head[1]):
         foreign.put(clone.git_dir, "HEAD", (here if run.is_oid(here) else f"ref: {here}").encode() + b"\n")
-        there = here
+        there = look_at_head(clone).sign(state)
     state.head = [there, here]
 
 
-def _commit_of(clone: Clone, ref: str) -> str:
-    found = foreign.read(clone.git_dir, ref, 4096)
-    said = found[0].strip() if found else b""
-    return said.decode() if OID.fullmatch(said) else ""
+def _shown(context: Context, state: State, seen: Head) -> str:
+    """What HEAD is to say here; nothing where it would lead to no commit of ours."""
+    if state.owns(seen.said) and (not seen.commit or refs.read_ref(context, seen.said) is not None):
+        return seen.said
+    if not seen.commit or run.text(context.git("cat-file", "-t", seen.commit, ok=(0, 128))) != "commit":
+        return ""
+    return seen.commit
 
 
 # ---------------------------------------------------------------- the index

@@ -6,6 +6,7 @@ Specification.
 - One is written only if the tree differs from the last one's (or HEAD is detached at another commit).
 - Untracked files over 10 MiB, nested repositories and what is neither file nor link are left out and named.
 - The branch, the worktree and its index stay as they are.
+- Where HEAD leads to nothing that git can read, all files are held, large ones too, without a parent.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stretto.core import names
+from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
 from stretto.git import loose, refs, run, shadow, survey
 from stretto.git.context import Context
@@ -82,7 +84,12 @@ def snapshot(context: Context, path: Path, uid: str, reason: str, *, whole: bool
     failpoint("daemon.git.snapshot.before")
     worktree = shadow.find_worktree(context, path, sure=False)
     with shadow.shadow(context, worktree) as place:
-        found = survey.look(context, worktree, place)
+        try:
+            found = survey.look(context, worktree, place)
+        except StrettoError as error:
+            if error.code not in ("git_failed", "broken_ref"):
+                raise
+            found, whole = survey.look_without_head(context, worktree, place), True
         large = [] if whole else [n for n in found.changed if n in found.untracked and _is_large(path / n)]
         tree, lost = survey.rescue(found, large)
         known = _stored(context, uid)

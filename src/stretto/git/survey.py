@@ -55,6 +55,17 @@ class Look:
 def look(context: Context, worktree: Worktree, place: run.Place) -> Look:
     """What differs from the commit at HEAD. To be called inside `shadow`."""
     set_head(worktree, place)
+    return _look(context, worktree, place)
+
+
+def look_without_head(context: Context, worktree: Worktree, place: run.Place) -> Look:
+    """The same where HEAD leads to nothing that can be read: every file that is not ignored is a new one."""
+    (place.git_dir / "HEAD").write_text("ref: refs/stretto/none\n")
+    (place.git_dir / "synced").unlink(missing_ok=True)
+    return _look(context, worktree, place)
+
+
+def _look(context: Context, worktree: Worktree, place: run.Place) -> Look:
     entries = _status(place)
     commit, tree = synced(place)
     if commit != (entries.head or "none"):
