@@ -97,6 +97,23 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def read_plain(path: Path, most: int) -> bytes | None:
+    """What a plain file holds; None for what is not there, is a link or no file, or is longer than `most` bytes.
+
+    For files in places that somebody else can write to: a pipe there would hold a plain `open` for ever.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
+    with os.fdopen(fd, "rb") as file:
+        data = file.read(most + 1)
+    return None if len(data) > most else data
+
+
 def make_private_dir(path: Path) -> Path:
     """Make a folder (and missing parents) that only its owner can enter; tighten one that is wider.
 

@@ -46,6 +46,7 @@ _PRIVATE = frozenset(
         "STRETTO_AGENT_SOCKET",
         "STRETTO_AGENT_TOKEN",
         "STRETTO_SESSION",
+        "STRETTO_DRIVER",
         "GIT_DIR",
         "GIT_WORK_TREE",
         "GIT_INDEX_FILE",

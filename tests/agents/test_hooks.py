@@ -132,21 +132,34 @@ def test_what_a_hostile_agent_writes_harms_nobody(spool: Spool, tmp_path: Path) 
         + line.format(1, "SessionStart", "../../secret", "nan")
         + line.format('"x"', "Stop", "", "")
         + line.format(1, "Nothing", "", "-5")
+        + line.format(1, "Nothing", "", "-inf")
         + "x" * 5000
         + "\n[]\n\n{{{\n"
         + "[" * 3000
         + "\n"
     )
     found = reports(spool)
-    assert [(r.event, r.said) for r in found] == [("SessionStart", {})] * 3 + [("Nothing", {})]
+    assert [(r.event, r.said) for r in found] == [("SessionStart", {})] * 3 + [("Nothing", {})] * 2
+    assert all(0 < r.at < 1e11 for r in found)
     assert secret.read_text() == '{"source": "mine"}'
-    assert [hooks.sign(r) is None for r in found] == [False, False, False, True]
+    assert [hooks.sign(r) is None for r in found] == [False, False, False, True, True]
     (spool.folder / "events").unlink()
     (spool.folder / "events").symlink_to(secret)
     assert reports(spool) == []
     (spool.folder / "events").unlink()
     os.mkfifo(spool.folder / "events")
     assert reports(spool) == [], "and nobody waits for a writer"
+
+
+def test_a_link_in_the_place_of_the_spool_leads_nowhere(spool: Spool, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "body.1.1").write_text('{"source": "mine"}')
+    (theirs / "events").write_text('{"session":"s","generation":1,"event":"SessionStart","body":"1.1","up":""}\n')
+    spool.folder.rename(tmp_path / "moved")
+    spool.folder.symlink_to(theirs)
+    assert reports(spool) == []
+    assert (theirs / "body.1.1").exists()
 
 
 def test_a_line_without_an_end_is_skipped_in_the_end(spool: Spool) -> None:

@@ -93,6 +93,9 @@ class Desk:
     def started(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "started.jsonl").read_text().splitlines()]
 
+    def log(self) -> list[list[Any]]:
+        return list(json.loads((self.folder / "done.json").read_text()))
+
     def done(self) -> dict[str, tuple[int, str, str]]:
         found = json.loads((self.folder / "done.json").read_text())
         return {word: (code, out, err) for word, code, out, err in found}
@@ -117,6 +120,7 @@ def test_a_driver_hands_over_work_and_decides_nothing(desk: Desk) -> None:
         ["plan", "lint", "PLAN.md"],
         ["add", "Write the work file.", "--accept", "work.txt is there.", "--title", "Work", "--json"],
         ["status", "--json"],
+        ["add", "Work.\nAccept: ok.\n- sandbox: none\n- checks: []", "--title", "Open"],
         ["trust", "--yes"],
         ["cancel", "work"],
         ["approve", "work"],
@@ -135,7 +139,10 @@ def test_a_driver_hands_over_work_and_decides_nothing(desk: Desk) -> None:
     assert started["cwd"] in started["argv"][-1]
     done = desk.done()
     assert done["plan"][0] == 0, done["plan"]
-    assert done["add"][0] == 0, done["add"]
+    (_, *added), (_, *opened) = [entry for entry in desk.log() if entry[0] == "add"]
+    assert added[0] == 0, added
+    assert opened[0] == 1
+    assert "a driver cannot say checks in a task" in opened[2]
     assert json.loads(done["status"][1])["tasks"][0]["title"] == "Work"
     for verb in ("trust", "cancel", "approve", "down", "workspace"):
         assert done[verb][0] == 1, (verb, done[verb])

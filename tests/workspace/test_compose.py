@@ -242,6 +242,9 @@ def test_what_cannot_be_mapped_is_told(text: str, told: str) -> None:
         "&a [*a]",
         "services: &s {a: *s}",
         "[" * 5000,
+        'services: {a: {ports: ["65536-4000000000:80", "99999999-4000000000:80", {published: 1-4000000000}]}}',
+        f"services: {{a: {{ports: ['{'9' * 5000}:80']}}}}",
+        "x: &a [1]\ny: &b [*a, *a]\nz: &c [*b, *b]\nservices: {a: {ports: [*c, [*c, *c]]}}",
         "!!python/object/apply:os.getcwd []",
     ],
 )
@@ -264,6 +267,9 @@ def test_files_are_found_as_compose_finds_them(tmp_path: Path) -> None:
     assert [path.name for path in compose.project_files(tmp_path)] == ["compose.yml", "compose.override.yaml"]
     (tmp_path / ".env").write_text("A=1\nCOMPOSE_FILE=docker-compose.yml:missing.yml\n")
     assert [path.name for path in compose.project_files(tmp_path)] == ["docker-compose.yml"]
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / ".env").write_text("COMPOSE_FILE=../docker-compose.yml\n")
+    assert compose.project_files(tmp_path / "sub") == [], "a file outside of the worktree is none of its own"
     (tmp_path / ".env").unlink()
     (tmp_path / "compose.yml").unlink()
     (tmp_path / "compose.yml").symlink_to(tmp_path / "docker-compose.yml")

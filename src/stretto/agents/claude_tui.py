@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stretto.agents.shapes import as_list, as_object, as_text
+from stretto.agents.shapes import as_count, as_list, as_object, as_text
 from stretto.agents.tui import Dialog, Place, View, boxed, numbered
 from stretto.core.model import Usage
 from stretto.interfaces import Signal
@@ -66,7 +66,7 @@ class ClaudeTui:
         """A line of a transcript; what is not known is passed over."""
         try:
             said = as_object(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             return []
         message = as_object(said.get("message"))
         if said.get("type") == "assistant":
@@ -113,7 +113,7 @@ def _work(said: dict[str, Any], message: dict[str, Any], state: dict[str, Any]) 
 
 def _usage(message: dict[str, Any], state: dict[str, Any]) -> Iterator[Signal]:
     id, model, told = as_text(message.get("id")), as_text(message.get("model")), as_object(message.get("usage"))
-    tokens = {name: told[key] for name, key in _TOKENS.items() if isinstance(told.get(key), int)}
+    tokens: dict[str, Any] = {name: as_count(told[key]) for name, key in _TOKENS.items() if key in told}
     seen = state.setdefault("usage", {})
     if not id or model == _SYNTHETIC or not any(tokens.values()) or seen.get(id) == tokens:
         return

@@ -17,6 +17,7 @@ import shlex
 import stat
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,23 +156,34 @@ def read(folder: Path, cursor: int, *, forget: bool = True) -> tuple[list[Report
 
     `forget`: the words that stand in files of their own are deleted once they are read.
     """
-    data, changed = _bytes(folder / EVENTS, cursor, CHUNK)
+    try:  # held open: what its writer puts in the place of the folder is never looked at
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return [], cursor
+    try:
+        return _read(place, cursor, forget)
+    finally:
+        os.close(place)
+
+
+def _read(place: int, cursor: int, forget: bool) -> tuple[list[Report], int]:
+    data, changed = _bytes(place, EVENTS, cursor, CHUNK)
     end = data.rfind(b"\n") + 1
     if not end and len(data) == CHUNK:
         end = len(data)  # no hook writes such a line: it is skipped
     found = []
     for line in data[:end].split(b"\n"):
-        report = _report(folder, line, changed, forget) if 0 < len(line) <= LINE else None
+        report = _report(place, line, changed, forget) if 0 < len(line) <= LINE else None
         if report is not None:
             found.append(report)
     return found, cursor + end
 
 
-def _bytes(path: Path, cursor: int, limit: int) -> tuple[bytes, float]:
+def _bytes(place: int, name: str, cursor: int, limit: int) -> tuple[bytes, float]:
     """Bytes of a plain file and when it was last written; nothing of what is not there or not a plain file."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=place)
+    except (OSError, ValueError):
         return b"", 0.0
     try:
         about = os.fstat(fd)
@@ -180,7 +192,7 @@ def _bytes(path: Path, cursor: int, limit: int) -> tuple[bytes, float]:
         os.close(fd)
 
 
-def _report(folder: Path, line: bytes, changed: float, forget: bool) -> Report | None:
+def _report(place: int, line: bytes, changed: float, forget: bool) -> Report | None:
     value = _json(line)
     event, session, generation = as_text(value.get("event")), as_text(value.get("session")), value.get("generation")
     if not event or not isinstance(generation, int):
@@ -188,10 +200,11 @@ def _report(folder: Path, line: bytes, changed: float, forget: bool) -> Report |
     body = as_text(value.get("body"))
     said: Json = {}
     if body and "/" not in body:
-        path = folder / f"body.{body}"
-        said = _json(_bytes(path, 0, BODY)[0])
+        name = f"body.{body}"
+        said = _json(_bytes(place, name, 0, BODY)[0])
         if forget:
-            path.unlink(missing_ok=True)
+            with suppress(OSError, ValueError):
+                os.unlink(name, dir_fd=place)
     return Report(session, generation, event, _time(as_text(value.get("up")), changed), said)
 
 
@@ -209,7 +222,7 @@ def _time(up: str, changed: float) -> float:
         ago = time.clock_gettime(time.CLOCK_BOOTTIME) - float(up)
     except (ValueError, AttributeError, OSError):
         return min(changed, now)
-    return now - ago if ago >= 0 else min(changed, now)
+    return now - ago if 0 <= ago <= now else min(changed, now)
 
 
 # ---------------------------------------------------------------- what events mean

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stretto.agents.programs import why_not_startable
-from stretto.agents.shapes import as_object, as_text, garbage
+from stretto.agents.shapes import as_count, as_object, as_text, garbage
 from stretto.core.errors import StrettoError
 from stretto.core.model import AgentSpec, MessageKind, SessionStatus, TurnResult, Usage
 from stretto.interfaces import Agent, Launch, SessionContext, Signal
@@ -80,7 +80,7 @@ def _fits(type: str, data: Mapping[str, Any]) -> bool:
     match type:
         case "usage":
             counts = as_object(data.get("usage"))
-            return "key" in data and all(isinstance(counts.get(name, 0), int) for name in _COUNTS)
+            return "key" in data and all(as_count(n) == n for n in (counts.get(name, 0) for name in _COUNTS))
         case "turn_ended":
             return data.get("result") in set(TurnResult)
         case "status":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -57,6 +58,6 @@ def _bytes(path: Path, start: int) -> bytes:
     except OSError:
         return b""
     try:
-        return os.pread(fd, _CHUNK, start)
+        return os.pread(fd, _CHUNK, start) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
     finally:
         os.close(fd)

@@ -6,7 +6,7 @@ commands nor decide what lands: those words of a call are the person's alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stretto.core.errors import StrettoError
@@ -18,6 +18,8 @@ _MAY = {
     "add": frozenset({"cwd", "env", "text", "title", "kind", "files", "needs", "role", "accept", "run", "fetch"}),
     "send": frozenset({"cwd", "task", "text"}),
 }
+#: the fields that a task's own text may say when a driver hands it over
+_FIELDS = frozenset({"kind", "needs", "files", "tables", "role", "accept", "Accept"})
 #: set by the daemon, never by a caller
 BY = "by"
 
@@ -46,3 +48,15 @@ def admit(op: str, args: Mapping[str, Any]) -> dict[str, Any]:
 def by_driver(args: Mapping[str, Any]) -> bool:
     """Whether a call that was admitted is a driver's."""
     return args.get(BY) == "driver"
+
+
+def require_plain(fields: Iterable[str]) -> None:
+    """Raise StrettoError (`agent_refused`) if a task's text says, as fields, what is the person's to say."""
+    said = sorted(set(fields) - _FIELDS)
+    if said:
+        raise StrettoError(
+            f"a driver cannot say {said[0]} in a task: that is for the person",
+            code="agent_refused",
+            object=said[0],
+            hint="leave the field out, or write a plan for the person to run",
+        )

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stretto import files
 from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
 from stretto.git import diff, index, refs, run, shadow, survey
 from stretto.git.context import Context
 from stretto.git.shadow import Worktree
 from stretto.git.survey import Look
+
+#: bytes of MERGE_HEAD, and of a file in which conflict markers are looked for
+_LONGEST, _LARGEST = 64 << 10, 64 << 20
 
 
 def commit_all(context: Context, path: Path, branch: str, message: str) -> str | None:
@@ -60,10 +64,7 @@ def _require_branch(found: Look, branch: str) -> str:
 
 def _merge_heads(context: Context, worktree: Worktree, head: str) -> list[str]:
     """The commits that a merge in progress brings in; what HEAD contains already is a left-over."""
-    try:
-        lines = (worktree.admin / "MERGE_HEAD").read_text().split()
-    except FileNotFoundError:
-        return []
+    lines = (files.read_plain(worktree.admin / "MERGE_HEAD", _LONGEST) or b"").decode("ascii", "replace").split()
     return [run.oid(line) for line in lines if not refs.is_ancestor(context, line, head)]
 
 
@@ -98,9 +99,7 @@ def _unmerged(found: Look) -> list[str]:
 
 def _has_markers(path: Path) -> bool:
     """Whether a file still holds both ends of a conflict, each at the beginning of a line."""
-    if path.is_symlink() or not path.is_file():
-        return False
-    text = b"\n" + path.read_bytes()
+    text = b"\n" + (files.read_plain(path, _LARGEST) or b"")
     return b"\n<<<<<<< " in text and b"\n>>>>>>> " in text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stretto.core.errors import GitFailed, StrettoError
-from stretto.git import run
+from stretto.git import foreign, run
 from stretto.git.context import read_config
 
 
@@ -98,6 +98,7 @@ def _refuse_unnamable(common: Path, root: Path) -> None:
 
 def _main_checkout(cwd: Path, common: Path) -> Path:
     """The folder of the main worktree. git lists it first; a moved git directory tells it by `core.worktree`."""
+    foreign.require_plain_heads(common)
     done = run.run(run.Place(common), "worktree", "list", "--porcelain", "-z")
     first = run.fields(done.stdout.split(b"\0\0")[0] + b"\0")
     if "bare" in first:

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from stretto import files
-from stretto.core.errors import Conflict
+from stretto.core.errors import Conflict, StrettoError
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -167,3 +167,16 @@ def size(root: Path, name: str) -> int:
                 with suppress(OSError):
                     total += os.stat(each, dir_fd=fd, follow_symlinks=False).st_size
     return total
+
+
+def require_plain_heads(common: Path) -> None:
+    """Raise StrettoError if the HEAD of a worktree is a pipe, say: git, asked for worktrees, would wait for it."""
+    for head in (common / "worktrees").glob("*/HEAD"):
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(head.stat().st_mode):
+                raise StrettoError(
+                    f"{head} is no file: somebody put something else there",
+                    object=str(head),
+                    code="broken_ref",
+                    hint=f"rm {head}, then look: git worktree list",
+                )

@@ -113,15 +113,16 @@ def _settings(context: Context) -> tuple[neutral.Setting, ...]:
     )
 
 
+#: bytes of a HEAD
+_LONGEST = 8192
 _HEAD = re.compile(rb"(ref: refs/[^\s]+|[0-9a-f]{40}|[0-9a-f]{64})\n?")
 
 
 def set_head(worktree: Worktree, place: run.Place) -> None:
     """Let the shadow's HEAD say what the worktree's says. A HEAD that says nothing sensible is an error."""
-    try:
-        said = (worktree.admin / "HEAD").read_bytes()
-    except FileNotFoundError as error:
-        raise StrettoError(f"{worktree.path} has no HEAD", object=str(worktree.path), code="not_a_worktree") from error
+    said = files.read_plain(worktree.admin / "HEAD", _LONGEST)
+    if said is None:
+        raise StrettoError(f"{worktree.path} has no HEAD", object=str(worktree.path), code="not_a_worktree")
     if not _HEAD.fullmatch(said):
         raise StrettoError(f"the HEAD of {worktree.path} is damaged", object=str(worktree.path), code="broken_ref")
     mine = place.git_dir / "HEAD"

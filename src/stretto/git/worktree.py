@@ -19,7 +19,7 @@ from pathlib import Path
 from stretto import files
 from stretto.core.errors import Conflict, GitFailed, StrettoError
 from stretto.failpoints import failpoint
-from stretto.git import loose, refs, run, shadow, survey
+from stretto.git import foreign, loose, refs, run, shadow, survey
 from stretto.git.context import Context
 from stretto.git.shadow import Worktree
 from stretto.process import Completed
@@ -61,6 +61,7 @@ def holder(context: Context, branch: str) -> Path | None:
 
 def _list(context: Context) -> Completed:
     """`git worktree list` gives up when a registration goes while it reads: then it is asked again."""
+    foreign.require_plain_heads(context.common)
     for _ in range(20):
         try:
             return run.run(context.real, "worktree", "list", "--porcelain", "-z")

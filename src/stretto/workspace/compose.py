@@ -42,6 +42,8 @@ OVERRIDES = tuple(f"{name}.override.{end}" for name in ("compose", "docker-compo
 #: bytes of a file that are read
 _MOST = 1 << 20
 FILE = "COMPOSE_FILE"
+#: a port or a range of them, the last port that there is, and how many of a range are looked at
+_PORTS, _LAST, _MOST = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?"), 65535, 1000
 _SHORT = re.compile(
     r"(?:(?P<host>\[[0-9a-fA-F:]+\]|[\d.]+):)?(?P<published>\d+(?:-\d+)?):(?P<target>\d+(?:-\d+)?)(?P<rest>/\w+)?"
 )
@@ -136,22 +138,22 @@ def _list(value: Any) -> list[Any]:
 def _published(entry: Any) -> list[int]:
     """The host ports that an entry of `ports` fixes."""
     if isinstance(entry, Mapping):
-        return _range(str(entry.get("published", "")))
-    match = _SHORT.fullmatch(str(entry))
+        said = entry.get("published", "")
+        return _range(str(said)) if isinstance(said, str | int) else []
+    match = _SHORT.fullmatch(str(entry)) if isinstance(entry, str | int) else None
     return _range(match["published"]) if match else []
 
 
 def _unread(entry: Any) -> bool:
     """Whether an entry says a host port in a way that is not understood."""
     said = entry.get("published") if isinstance(entry, Mapping) else entry
-    return bool(said) and "$" in str(said) and not _published(entry)
+    return isinstance(said, str) and "$" in said and not _published(entry)
 
 
 def _range(text: str) -> list[int]:
-    first, _, last = text.partition("-")
-    if not first.isdigit() or (last and not last.isdigit()):
-        return []
-    return list(range(int(first), int(last or first) + 1))[:1000]
+    """The ports of `8080` or `8080-8090`; none for what is no port, however long: anybody may write it."""
+    match = _PORTS.fullmatch(text)
+    return [] if match is None else list(range(int(match[1]), min(int(match[2] or match[1]), _LAST) + 1))[:_MOST]
 
 
 def _moved(entry: Any, ports: Mapping[int, int | None]) -> Any:
@@ -161,7 +163,7 @@ def _moved(entry: Any, ports: Mapping[int, int | None]) -> Any:
     if isinstance(entry, Mapping):
         kept = {key: value for key, value in entry.items() if key != "published"}
         return {**kept, "published": _text(new)} if old and _text(new) else kept
-    match = _SHORT.fullmatch(str(entry))
+    match = _SHORT.fullmatch(str(entry)) if isinstance(entry, str | int) else None
     if match is None:
         return entry
     host = f"{match['host']}:" if match["host"] else ""
@@ -209,7 +211,8 @@ def project_files(tree: Path) -> list[Path]:
     """The files that Compose would use in this worktree, in their order; none if there is no project."""
     named = _from_env_file(tree)
     if named:
-        return [tree / name for name in named if _is_file(tree / name)]
+        inside = [tree / name for name in named if files.within(tree, tree / name)]
+        return [path for path in inside if _is_file(path)]
     base = next((tree / name for name in BASES if _is_file(tree / name)), None)
     return [] if base is None else [base, *(tree / name for name in OVERRIDES if _is_file(tree / name))][:2]
 

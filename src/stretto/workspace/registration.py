@@ -11,6 +11,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from stretto import files
+
+#: bytes of a HEAD or a pointer, and of a reflog
+_SHORT, _LOG = 8192, 64 << 20
 _OID = re.compile(rb"^([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) ", re.MULTILINE)
 
 
@@ -18,10 +22,10 @@ def name_of(common: Path, path: Path, guess: str | None = None) -> str | None:
     """The name of the registration of the worktree at `path`, None if there is none. `guess` is tried first."""
     folder = common / "worktrees"
     for name in _candidates(folder, guess):
-        try:
-            place = (folder / name / "gitdir").read_text().rstrip("\n")
-        except (OSError, UnicodeDecodeError):
+        data = files.read_plain(folder / name / "gitdir", _SHORT)
+        if data is None or b"\0" in data:
             continue
+        place = os.fsdecode(data).rstrip("\n")
         place = place if os.path.isabs(place) else os.path.join(folder / name, place)  # noqa: PTH117, PTH118
         if os.path.realpath(os.path.dirname(place)) == os.path.realpath(path):  # noqa: PTH120
             return name
@@ -37,11 +41,8 @@ def _candidates(folder: Path, guess: str | None) -> Iterator[str]:
 
 def head_of(common: Path, name: str) -> str:
     """What the HEAD of a registered worktree says: a full ref name, or a commit; empty if it says neither."""
-    try:
-        text = (common / "worktrees" / name / "HEAD").read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return text.removeprefix("ref: ")
+    data = files.read_plain(common / "worktrees" / name / "HEAD", _SHORT)
+    return "" if data is None else data.decode("utf-8", "replace").strip().removeprefix("ref: ")
 
 
 def half_made(common: Path, path: Path) -> bool:
@@ -51,11 +52,10 @@ def half_made(common: Path, path: Path) -> bool:
     with os.scandir(path) as entries:
         if next(entries, None) is None:
             return True
-    try:
-        text = (path / ".git").read_text().strip()
-    except (OSError, UnicodeDecodeError):
+    data = files.read_plain(path / ".git", _SHORT)
+    if data is None or b"\0" in data:
         return False
-    kind, _, place = text.partition(": ")
+    kind, _, place = os.fsdecode(data).strip().partition(": ")
     target = Path(os.path.normpath(path / place))
     return kind == "gitdir" and Path(os.path.realpath(target.parent)) == Path(os.path.realpath(common / "worktrees"))
 
@@ -64,10 +64,7 @@ def reflog(common: Path, *logs: str) -> list[str]:
     """Every commit that these reflogs (paths below `<common>`) name, newest last, each once."""
     found: dict[str, None] = {}
     for log in logs:
-        try:
-            data = (common / log).read_bytes()
-        except OSError:
-            continue
-        for old, new in _OID.findall(data):
+        data = files.read_plain(common / log, _LOG)
+        for old, new in _OID.findall(data or b""):
             found.update({oid.decode(): None for oid in (old, new) if oid.strip(b"0")})
     return list(found)

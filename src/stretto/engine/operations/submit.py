@@ -15,7 +15,7 @@ from typing import Any
 
 from stretto import agents, trust
 from stretto.core import graph, names
-from stretto.core.driver import by_driver
+from stretto.core.driver import by_driver, require_plain
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
@@ -291,6 +291,8 @@ def _task_of_words(args: common.Args) -> PlanTask:
     title = str(args["title"]) if args.get("title") else None
     task, findings = one_task(common.words(args, "text"), title=title)
     refuse(errors(findings), "the task")
+    if by_driver(args):
+        require_plain(task.lines)
     changes: dict[str, Any] = {}
     if args.get("kind"):
         changes["kind"] = _kind(str(args["kind"]))
