@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -150,3 +151,24 @@ def test_the_reserve_occupies_blocks_and_gives_them_back(tmp_path: Path) -> None
     assert path.stat().st_blocks * 512 >= 1 << 20
     assert files.release_reserve(path) >= 1 << 20
     assert files.release_reserve(path) == 0
+
+
+def test_a_folder_below_is_reached_without_a_link_and_renames_stay_in_it(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(OSError, match="link") as refused, files.folder_below(tmp_path / "tree", "link/sub", make=True):
+        pass
+    assert refused.value.errno in (errno.ENOTDIR, errno.ELOOP)
+    assert list((tmp_path / "out").iterdir()) == []
+    with files.folder_below(tmp_path / "tree", "a/b", make=True) as held:
+        (tmp_path / "tree" / "a" / "b" / "old").write_text("x")
+        (tmp_path / "tree" / "a").rename(tmp_path / "tree" / "moved")
+        (tmp_path / "tree" / "a").symlink_to(tmp_path / "out")
+        files.rename_in(held, "old", held, "new")
+        (tmp_path / "tree" / "moved" / "b" / "old").symlink_to("nowhere")
+        with pytest.raises(Conflict) as there:
+            files.rename_in(held, "new", held, "old")
+    assert there.value.code == "exists"
+    assert (tmp_path / "tree" / "moved" / "b" / "new").read_text() == "x"
+    assert list((tmp_path / "out").iterdir()) == []

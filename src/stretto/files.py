@@ -6,6 +6,8 @@ Specification.
 - A lock is an OS lock (`flock`) on an open file: it ends with its holder, however that dies, and it also excludes other
   threads of this process. Lock files are never deleted, since a deleted one could be locked twice.
 - Nothing here follows a link at the last component of a path that it writes.
+- In a tree that somebody else writes in, a folder is reached by `folder_below`, and its names are used by its
+  descriptor: no link on the way leads elsewhere, whenever it was put there.
 """
 
 from __future__ import annotations
@@ -24,6 +26,27 @@ from stretto.core.errors import Conflict, StrettoError, TimedOut
 from stretto.failpoints import failpoint
 
 _serial = itertools.count()
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def folder_below(root: Path, name: str, *, make: bool = False) -> Iterator[int]:
+    """A descriptor of the folder `name` (parts with slashes) below `root`; no part of it is a link.
+
+    Raises OSError where there is none: ENOTDIR or ELOOP for what is no folder or leads elsewhere.
+    """
+    fd = os.open(root, _FOLDER)
+    try:
+        for part in filter(None, name.split("/")):
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o777, dir_fd=fd)
+            below = os.open(part, _FOLDER, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -71,6 +94,21 @@ def rename(old: Path, new: Path) -> None:
     failpoint("daemon.files.rename.after")
 
 
+def rename_in(old_folder: int, old: str, new_folder: int, new: str) -> None:
+    """The same for names in two folders that are held open.
+
+    Raises Conflict (`exists`) if `new` exists in any form; OSError (EXDEV) between two file systems.
+    """
+    with suppress(FileNotFoundError):
+        os.stat(new, dir_fd=new_folder, follow_symlinks=False)
+        raise Conflict(f"{new} exists already", object=new, code="exists")
+    failpoint("daemon.files.rename.before")
+    os.rename(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
+    for folder in (new_folder, old_folder):
+        _sync_open_folder(folder)
+    failpoint("daemon.files.rename.after")
+
+
 def move_over(old: Path, new: Path) -> None:
     """Let `old` take the place of the file `new`, as a whole. For files that can be made again: nothing is synced."""
     failpoint("daemon.files.move_over.before")
@@ -89,12 +127,17 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        _sync_open_folder(fd)
+    finally:
+        os.close(fd)
+
+
+def _sync_open_folder(fd: int) -> None:
+    try:
         os.fsync(fd)
     except OSError as error:  # some file systems cannot sync a folder; they promise nothing more
         if error.errno not in (errno.EINVAL, errno.EBADF):
             raise
-    finally:
-        os.close(fd)
 
 
 def read_plain(path: Path, most: int) -> bytes | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +183,39 @@ def test_a_workspace_by_hand_has_a_database_that_its_commands_fill(spine: Spine)
     spine.repo.commit("the program", {"db.py": (spine.repo.path / "db.py").read_text() + "# another one\n"})
     anew = spine.call("workspace_new", name="anew", trust=True, env=dict(os.environ))
     assert len(anew["setup"]) == 2, "what another program made is no template"
+
+
+def test_a_link_that_an_agent_commits_leads_no_gate_to_the_persons_database(
+    home: Path, make_repo: Callable[..., Repository], tmp_path: Path
+) -> None:
+    """The second gate makes its database anew: what stands where the first one's was is the way to somebody's file."""
+    files = migrator.project("sqlite:///var/app.db")
+    files["stretto.toml"] = 'schema = 1\n[database]\nurl = "sqlite:///var/app.db"\n'
+    theirs = tmp_path / "proj" / "data"
+    theirs.mkdir(parents=True)
+    held = {f"app.db{ending}": f"mine{ending}" for ending in ("", "-wal", "-shm", "-journal")}
+    for name, text in held.items():
+        (theirs / name).write_text(text)
+    repo = make_repo("linked", files)
+    (repo.path / "var").mkdir()
+    with closing(sqlite3.connect(repo.path / "var" / "app.db")) as db, db:
+        db.execute("CREATE TABLE lamp (id)")
+    relink = [{"run": ["rm", "-rf", "var"]}, {"run": ["ln", "-s", str(theirs), "var"]}, write("b.txt", "b")]
+    mended = [{"run": ["rm", "var"]}]
+    script = {"one": turns([write("a.txt", "a")]), "other": turns(relink, mended)}
+    with running(repo, tmp_path) as spine:
+        spine.run(plan(task("one"), task("other", after="one")), script, open=1)
+        assert spine.wait_over(90) == {"one": "landed", "other": "landed"}
+        (ejected,) = [event for event in spine.events("queue.ejected") if event.data["cause"] == "gate"]
+        told = [message.text for message in spine.messages("other")]
+    assert {path.name: path.read_text() for path in theirs.iterdir()} == held
+    assert "var/app.db is reached through a link" in ejected.data["reason"]
+    assert "var/app.db is reached through a link" in " ".join(told[-1].split())
+    assert repo.git("ls-tree", "--name-only", "main").split() == [
+        ".gitignore",
+        "a.txt",
+        "b.txt",
+        "db.py",
+        "migrations",
+        "stretto.toml",
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stretto import files
 from stretto.core.errors import StrettoError
 from stretto.workspace.databases import Branches, connect
 from tests.support.waiting import wait_for
@@ -113,7 +116,7 @@ def test_a_folder_that_leads_out_of_the_worktree_is_not_written(root: Path, tmp_
     found = branches(root)
     with pytest.raises(StrettoError) as refused:
         found.ensure("run-aaaa/one", "task", found.place(tree), "start")
-    assert refused.value.code == "database_url"
+    assert refused.value.code == "database_link"
     assert list(outside.iterdir()) == []
     assert found.known() == []
 
@@ -144,3 +147,116 @@ def test_copies_are_for_their_owner_only(root: Path, tmp_path: Path) -> None:
     tree.mkdir()
     found.ensure("run-aaaa/one", "task", found.place(tree), "start")
     assert (tree / "var" / "app.db").stat().st_mode & 0o777 == 0o600
+
+
+# ------------------------------------------------------------------ links that an agent commits
+
+_NAMES = ("app.db", "app.db-wal", "app.db-shm", "app.db-journal")
+
+
+class Linked:
+    """A gate's database in a tree, and the person's own files, to which a link will lead."""
+
+    def __init__(self, root: Path, tmp_path: Path) -> None:
+        with closing(sqlite3.connect(root / "var" / "app.db")) as db, db:
+            db.execute("CREATE TABLE t (n)")
+        self.tree, self.theirs = tmp_path / "tree", tmp_path / "theirs"
+        self.tree.mkdir()
+        self.theirs.mkdir()
+        for name in _NAMES:
+            (self.theirs / name).write_text(f"mine: {name}")
+        self.branches = branches(root)
+        self.place = self.branches.place(self.tree)
+        self.branches.ensure("landing-gate/gate", "gate", self.place, "start")
+        assert (self.tree / "var" / "app.db").exists()
+
+    def put(self, kind: str) -> None:
+        """As a checkout of the agent's commit does: what git ignores goes for what it knows."""
+        for path in (self.tree / "var").iterdir():
+            path.unlink()
+        if kind == "folder":
+            (self.tree / "var").rmdir()
+            (self.tree / "var").symlink_to(self.theirs)
+            return
+        for name in _NAMES[:1] if kind == "file" else _NAMES[1:]:
+            (self.tree / "var" / name).symlink_to(self.theirs / name)
+
+    def untouched(self) -> bool:
+        return {path.name: path.read_text() for path in self.theirs.iterdir()} == {n: f"mine: {n}" for n in _NAMES}
+
+
+@pytest.fixture
+def linked(root: Path, tmp_path: Path) -> Linked:
+    return Linked(root, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "sides"])
+def test_no_database_is_made_anew_through_a_link(linked: Linked, kind: str) -> None:
+    linked.put(kind)
+    with pytest.raises(StrettoError) as refused:
+        linked.branches.ensure("landing-gate/gate", "gate", linked.place, "start", anew=True)
+    assert refused.value.code == "database_link"
+    assert "var/app.db is reached through a link" in refused.value.message
+    assert linked.untouched()
+    assert linked.branches.known() == []
+    links = [linked.tree / "var", *(linked.tree / "var" / name for name in _NAMES)]
+    assert [path for path in links if path.is_symlink()], "what the agent committed stays"
+    for path in links[1:] if kind != "folder" else links[:1]:
+        path.unlink(missing_ok=True)
+    assert linked.branches.ensure("landing-gate/gate", "gate", linked.place, "start", anew=True).state == "made"
+    assert (linked.tree / "var" / "app.db").exists(), "the next candidate has its own again"
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "sides"])
+def test_nothing_is_dropped_or_put_aside_through_a_link(linked: Linked, kind: str) -> None:
+    linked.put(kind)
+    linked.branches.set_aside("landing-gate/gate", "gate", "r1", linked.place)
+    assert linked.untouched()
+    with contextlib.suppress(StrettoError):
+        linked.branches.bring_back("r1", linked.place)
+    linked.branches.drop("landing-gate/gate", "gate", linked.place)
+    assert linked.untouched()
+    assert linked.branches.known() == []
+
+
+def test_what_comes_back_is_not_put_behind_a_link(linked: Linked) -> None:
+    linked.branches.set_aside("landing-gate/gate", "gate", "r1", linked.place)
+    for path in linked.theirs.iterdir():
+        path.unlink()
+    linked.put("folder")
+    with pytest.raises(StrettoError) as refused:
+        linked.branches.bring_back("r1", linked.place)
+    assert refused.value.code == "database_link"
+    assert list(linked.theirs.iterdir()) == []
+    (linked.tree / "var").unlink()
+    linked.branches.bring_back("r1", linked.place)
+    with closing(sqlite3.connect(linked.tree / "var" / "app.db")) as db:
+        assert db.execute("SELECT * FROM t").fetchall() == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_no_template_is_made_of_what_a_link_leads_to(linked: Linked, kind: str) -> None:
+    for path in linked.theirs.iterdir():
+        path.unlink()
+    with closing(sqlite3.connect(linked.theirs / "app.db")) as db, db:
+        db.execute("CREATE TABLE secret (n)")
+    linked.put(kind)
+    linked.branches.settled("landing-gate/gate", "gate", linked.place, "start")
+    assert linked.branches.templates() == []
+
+
+def test_a_database_crosses_to_another_file_system_and_back(linked: Linked, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = files.rename_in
+
+    def far(old_folder: int, old: str, new_folder: int, new: str) -> None:
+        if old_folder != new_folder:
+            raise OSError(errno.EXDEV, "another file system")
+        moved(old_folder, old, new_folder, new)
+
+    monkeypatch.setattr(files, "rename_in", far)
+    linked.branches.set_aside("landing-gate/gate", "gate", "r1", linked.place)
+    assert list((linked.tree / "var").iterdir()) == []
+    linked.branches.bring_back("r1", linked.place)
+    assert [path.name for path in (linked.tree / "var").iterdir()] == ["app.db"]
+    with closing(sqlite3.connect(linked.tree / "var" / "app.db")) as db:
+        assert db.execute("SELECT * FROM t").fetchall() == []

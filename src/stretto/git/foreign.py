@@ -12,42 +12,25 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from stretto import files
 from stretto.core.errors import Conflict, StrettoError
+from stretto.files import folder_below
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 #: seconds to wait for a lock of the other; folders below each other and names in all that are looked at
 _PATIENCE, _DEPTH, _MOST = 5.0, 12, 5000
-
-
-@contextmanager
-def folder(root: Path, name: str, *, make: bool = False) -> Iterator[int]:
-    """A descriptor of the folder `name` (parts with slashes) below `root`. Raises OSError where there is none."""
-    fd = os.open(root, _FOLDER)
-    try:
-        for part in filter(None, name.split("/")):
-            if make:
-                with suppress(FileExistsError):
-                    os.mkdir(part, 0o777, dir_fd=fd)
-            below = os.open(part, _FOLDER, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def read(root: Path, name: str, most: int) -> tuple[bytes, os.stat_result] | None:
     """What a plain file holds, and its facts; None for what is not there, is none, or is longer than `most` bytes."""
     above, _, last = name.rpartition("/")
     try:
-        with folder(root, above) as place:
+        with folder_below(root, above) as place:
             fd = os.open(last, _FILE, dir_fd=place)
     except OSError:
         return None
@@ -64,7 +47,7 @@ def look(root: Path, name: str) -> os.stat_result | None:
     """The facts of a plain file; None for what is none."""
     above, _, last = name.rpartition("/")
     try:
-        with folder(root, above) as place:
+        with folder_below(root, above) as place:
             facts = os.stat(last, dir_fd=place, follow_symlinks=False)
     except OSError:
         return None
@@ -74,7 +57,7 @@ def look(root: Path, name: str) -> os.stat_result | None:
 def is_folder(root: Path, name: str) -> bool:
     """Whether there is a folder of this name, and no link."""
     try:
-        with folder(root, name):
+        with folder_below(root, name):
             return True
     except OSError:
         return False
@@ -89,7 +72,7 @@ def names(root: Path, name: str) -> list[str]:
 
 def _collect(root: Path, name: str, found: list[str], depth: int) -> None:
     try:
-        with folder(root, name) as place, os.scandir(place) as entries:
+        with folder_below(root, name) as place, os.scandir(place) as entries:
             some = islice(entries, _MOST)
             known = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in some]
     except OSError:
@@ -108,7 +91,7 @@ def put(root: Path, name: str, data: bytes, *, still: Callable[[], bool] = lambd
     way.
     """
     above, _, last = name.rpartition("/")
-    with folder(root, above, make=True) as place:
+    with folder_below(root, above, make=True) as place:
         lock = f"{last}.lock"
         fd = _lock(place, lock, root / f"{name}.lock")
         try:
@@ -154,14 +137,14 @@ def _write_all(fd: int, data: bytes) -> None:
 def drop(root: Path, name: str) -> None:
     """Take a file or link away; what is not there is no error, nor is what cannot be taken away."""
     above, _, last = name.rpartition("/")
-    with suppress(OSError), folder(root, above) as place:
+    with suppress(OSError), folder_below(root, above) as place:
         os.unlink(last, dir_fd=place)
 
 
 def size(root: Path, name: str) -> int:
     """Bytes of all plain files below a folder, however many there are."""
     total = 0
-    with suppress(OSError), folder(root, name) as place:
+    with suppress(OSError), folder_below(root, name) as place:
         for _, _, files, fd in os.fwalk(dir_fd=place, follow_symlinks=False):
             for each in files:
                 with suppress(OSError):

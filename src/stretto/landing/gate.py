@@ -9,7 +9,8 @@ Specification.
 - The gate's database is fresh for every candidate, a clone of what the target's migrations make; the merged migrations
   run on it before any check. That they do not pass is a red gate: the entry broke them.
 - A gate that could not run is an error of all its checks, never a failure of the work. But a set-up that fails just
-  after the entry changed what names dependencies is a red gate: the entry broke it.
+  after the entry changed what names dependencies is a red gate: the entry broke it. So is a candidate that holds a
+  link in the place of the database.
 - Only `started` and `finished` record anything, for each check; the caller decides from its records. What was
   cancelled (the daemon stops, the entry left the queue) has no result, and runs again.
 """
@@ -124,6 +125,9 @@ def _through(
     except (StrettoError, OSError) as error:
         if files.is_full(error):
             raise
+        if isinstance(error, StrettoError) and error.details.get("committed"):
+            reason = f"making the database {_BEFORE}: {error.message}; the link has no place in the commit"
+            return gate.abandon(GateOutcome(CheckResult.FAILED, reason), captured)
         return gate.abandon(GateOutcome(CheckResult.ERROR, _said(error)), captured)
     return gate.test(space, jobs)
 

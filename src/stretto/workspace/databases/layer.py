@@ -30,6 +30,8 @@ _EMPTY = {
     40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
+#: how git lists a symbolic link
+_LINK = "120000:"
 
 
 class DatabaseLayer:
@@ -61,7 +63,12 @@ class DatabaseLayer:
         """The database, made if it is not there."""
         spot = self._spot(place)
         start = self.start(self._onto(place))
-        row = self._branches.ensure(place.owner, place.purpose, spot, start, anew=place.purpose == GATE)
+        try:
+            row = self._branches.ensure(place.owner, place.purpose, spot, start, anew=place.purpose == GATE)
+        except StrettoError as error:
+            if error.code == "database_link":
+                error.details["committed"] = self._has_link(place.environment.get("STRETTO_BASE", place.commit), error)
+            raise
         return self._held(row, spot)
 
     def values(self, place: Place, data: Data) -> Mapping[str, str]:
@@ -139,6 +146,12 @@ class DatabaseLayer:
             found = sorted((path, listed[path][1]) for path in wanted)
             self._starts[commit] = base.digest(found)
         return self._starts[commit]
+
+    def _has_link(self, commit: str, error: StrettoError) -> bool:
+        """Whether a commit itself puts a link where the database would be, so that whose it is has to mend it."""
+        path, listed = error.object or "", self._git.changed_paths(_EMPTY[len(commit)], commit)
+        links = [one for one, (_, what) in listed.items() if what.startswith(_LINK)]
+        return any(path.startswith(f"{one}/") or one == path or one.startswith(f"{path}-") for one in links)
 
     def _onto(self, place: Place) -> str:
         """The commit whose migrations a new database has: a gate's is what the candidate is merged onto."""

@@ -5,6 +5,10 @@ it; an absolute one is answered by a file in a private folder of ours. The sourc
 of it, whoever writes to it meanwhile, and a file is never copied as a file: what lies in the write-ahead log would be
 lost. `<folder>/<name>/marker.json` says that a database is ours and where its file lies; it is written before the
 file. A source that does not exist gives an empty start: migrations make it.
+
+A worktree is written by agents, and what they commit is checked out here: a link may stand for the folder, or for the
+file itself. So a file in a worktree is made, moved and deleted by its name in a folder that was opened without
+following a link, and only where it is a plain file. Behind a link nothing is ours: it stays, and nothing is made there.
 """
 
 from __future__ import annotations
@@ -15,9 +19,10 @@ import json
 import os
 import shutil
 import sqlite3
+import stat
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from stretto import files
@@ -29,6 +34,8 @@ from stretto.workspace.databases.marked import MarkedFolders
 
 _KEPT = "kept.sqlite3"
 _SIDE = ("", "-wal", "-shm", "-journal")
+#: how opening a folder fails where there is none, and where a link stands for it
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 #: seconds that a writer may hold the source before a copy gives up
 PATIENCE = 60.0
 
@@ -82,10 +89,8 @@ class Sqlite:
 
     def require_free(self, name: str, place: Place) -> None:
         """As the protocol says."""
-        held, target = self._held(name), self._file(name, place)
-        if not (held / "marker.json").exists():
-            if os.path.lexists(target):
-                raise taken(str(self._path), str(place.worktree))
+        if not (self._held(name) / "marker.json").exists():
+            self._require_nothing(name, place)
             self._marked.require_free(name)
 
     def occupied(self, place: Place) -> bool:
@@ -94,15 +99,16 @@ class Sqlite:
 
     def create(self, name: str, marker: Marker, template: str | None, place: Place, *, begun: bool) -> None:
         """As the protocol says."""
-        held, target = self._held(name), self._file(name, place)
+        held = self._held(name)
         if (held / "marker.json").exists():
             if not begun:
                 return
             self.drop(name, place)
+            self._require_nothing(name, place)
         else:
             self.require_free(name, place)
         if self._inside:
-            self._make_parents(target, place)
+            self._make_parents(place)
         self._mark(name, marker)
         source = self._template(template) if template is not None else self._source
         if template is not None and not source.exists():
@@ -111,7 +117,8 @@ class Sqlite:
             )
         if source.exists():
             self._copy(source, held / "new")
-            files.rename(held / "new", target)
+            with self._reached(name, place, make=True) as there, files.folder_below(held, "") as here:
+                files.rename_in(here, "new", there, self._path.name)
 
     def address(self, name: str, place: Place) -> Address:
         """`sqlite:////absolute/path`."""
@@ -122,8 +129,10 @@ class Sqlite:
         source, held = self._file(name, place), self._held(template)
         if self._template(template).exists() or not source.exists():
             return
+        self._require_plain(name, place)
         self._mark(template, marker)
         self._copy(source, held / "new")
+        self._require_plain(name, place)  # who swapped it meanwhile has made no template
         files.rename(held / "new", self._template(template))
 
     def set_aside(self, name: str, aside: str, place: Place) -> None:
@@ -133,13 +142,18 @@ class Sqlite:
         a database that is made anew.
         """
         if self._inside and self._marked.read(name) is not None:
-            self._move_files(self._file(name, place), self._held(name) / _KEPT)
+            with (
+                self._left_alone(),
+                self._reached(name, place) as tree,
+                files.folder_below(self._held(name), "") as ours,
+            ):
+                self._move_files(tree, self._path.name, ours, _KEPT)
         self._marked.move(name, aside, "aside")
 
     def bring_back(self, name: str, aside: str, place: Place) -> None:
         """The way back. Raises Conflict (`in_the_way`) if another file has its place meanwhile."""
         held = self._held(aside if self._held(aside).exists() else name) / _KEPT
-        if os.path.lexists(held) and os.path.lexists(self._file(name, place)):
+        if os.path.lexists(held) and self._in_the_way(name, place) is not None:
             raise Conflict(
                 f"{self._file(name, place)} is there, and the database that comes back needs its place",
                 object=str(self._path),
@@ -147,8 +161,9 @@ class Sqlite:
                 hint="move it away, then: stretto undo",
             )
         self._marked.move(aside, name, "branch")
-        if self._inside:
-            self._move_files(self._held(name) / _KEPT, self._file(name, place))
+        if self._inside and os.path.lexists(self._held(name) / _KEPT):
+            with files.folder_below(self._held(name), "") as ours, self._reached(name, place, make=True) as tree:
+                self._move_files(ours, _KEPT, tree, self._path.name)
 
     def drop(self, name: str, place: Place, *, begun: bool = False) -> None:
         """As the protocol says."""
@@ -156,9 +171,11 @@ class Sqlite:
             return
         failpoint("daemon.database.drop")
         marker = self._marked.read(name)
-        if self._inside and marker is not None and marker.kind == "branch" and place.worktree.is_dir():
-            for ending in _SIDE:
-                Path(f"{self._file(name, place)}{ending}").unlink(missing_ok=True)
+        if self._inside and marker is not None and marker.kind == "branch":
+            with self._left_alone(), self._reached(name, place) as folder:
+                for one in (f"{self._path.name}{ending}" for ending in _SIDE):
+                    if _is_plain(folder, one):
+                        os.unlink(one, dir_fd=folder)
         self._marked.delete(name)
 
     def found(self) -> dict[str, Marker]:
@@ -176,29 +193,87 @@ class Sqlite:
     def _file(self, name: str, place: Place) -> Path:
         return place.worktree / self._path if self._inside else self._held(name) / self._path.name
 
-    def _move_files(self, old: Path, new: Path) -> None:
+    @contextmanager
+    def _reached(self, name: str, place: Place, *, make: bool = False) -> Iterator[int]:
+        """The folder of the file. Raises OSError as `files.folder_below` does."""
+        root = place.worktree if self._inside else self._held(name)
+        below = str(self._path.parent) if self._inside and len(self._path.parts) > 1 else ""
+        with files.folder_below(root, below, make=make) as folder:
+            yield folder
+
+    @staticmethod
+    @contextmanager
+    def _left_alone() -> Iterator[None]:
+        """Where there is no folder, or a link stands for it, nothing is ours."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NOWHERE:
+                raise
+
+    def _in_the_way(self, name: str, place: Place) -> os.stat_result | None:
+        """What stands where the database would be: a link on the way, or what has its name; None: nothing."""
+        try:
+            with self._reached(name, place) as folder:
+                sides = (_status(folder, f"{self._path.name}{ending}") for ending in _SIDE if ending)
+                links = [side for side in sides if side is not None and stat.S_ISLNK(side.st_mode)]
+                return links[0] if links else _status(folder, self._path.name)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno not in _NOWHERE:
+                raise
+            raise self._leads_elsewhere(place) from error
+
+    def _require_nothing(self, name: str, place: Place) -> None:
+        """Raise StrettoError for a link where the database would be, Conflict for anything else."""
+        found = self._in_the_way(name, place)
+        if found is not None and stat.S_ISLNK(found.st_mode):
+            raise self._leads_elsewhere(place)
+        if found is not None:
+            raise taken(str(self._path), str(place.worktree))
+
+    def _require_plain(self, name: str, place: Place) -> None:
+        """Raise StrettoError unless the database and what belongs to it are files, reached without a link."""
+        try:
+            with self._reached(name, place) as folder:
+                ends = [f"{self._path.name}{ending}" for ending in _SIDE]
+                if all(_status(folder, one) is None or _is_plain(folder, one) for one in ends):
+                    return
+        except OSError as error:
+            if error.errno not in _NOWHERE:
+                raise
+        raise self._leads_elsewhere(place)
+
+    def _make_parents(self, place: Place) -> None:
+        try:
+            with self._reached("", place, make=True):
+                pass
+        except OSError as error:
+            if error.errno not in _NOWHERE:
+                raise
+            raise self._leads_elsewhere(place) from error
+
+    def _leads_elsewhere(self, place: Place) -> StrettoError:
+        return StrettoError(
+            f"{self._path} is reached through a link in {place.worktree}, and no database is made or deleted there",
+            object=str(self._path),
+            code="database_link",
+            hint=f"take the link away: git must know nothing at {self._path}",
+        )
+
+    def _move_files(self, old_folder: int, old: str, new_folder: int, new: str) -> None:
         """A database with all that belongs to it, the main file last: what is cut off is completed by a repetition."""
         for ending in reversed(_SIDE):
-            here, there = Path(f"{old}{ending}"), Path(f"{new}{ending}")
-            if os.path.lexists(here):
+            here, there = f"{old}{ending}", f"{new}{ending}"
+            if _is_plain(old_folder, here):
                 try:
-                    files.rename(here, there)
+                    files.rename_in(old_folder, here, new_folder, there)
                 except OSError as error:
                     if error.errno != errno.EXDEV:
                         raise
-                    shutil.copy2(here, there, follow_symlinks=False)
-                    here.unlink()
-
-    def _make_parents(self, target: Path, place: Place) -> None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        real = Path(os.path.realpath(target.parent))
-        if real != Path(os.path.realpath(place.worktree)) and not files.within(place.worktree, target.parent):
-            raise StrettoError(
-                f"{target.parent} leads out of the worktree: no database is made there",
-                object=str(target.parent),
-                code="database_url",
-                hint="let [database] url name a file that is reached without a link",
-            )
+                    _copy_plain(old_folder, here, new_folder, there)
+                    os.unlink(here, dir_fd=old_folder)
 
     def _mark(self, name: str, marker: Marker) -> None:
         held = self._marked.mark(name, marker)
@@ -245,3 +320,32 @@ class Sqlite:
             code="database_failed",
             hint="correct [database] url, or repair the file",
         )
+
+
+def _status(folder: int, name: str) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _is_plain(folder: int, name: str) -> bool:
+    """Whether there is a file of this name: no link, no folder, no pipe."""
+    status = _status(folder, name)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _copy_plain(old_folder: int, old: str, new_folder: int, new: str) -> None:
+    """Copy a file between two file systems; a half copy that was cut off is not taken for a whole one."""
+    part = f"{new}.part"
+    with suppress(FileNotFoundError):
+        os.unlink(part, dir_fd=new_folder)
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(old, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=old_folder), "rb") as source:
+        made = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=new_folder)
+        with os.fdopen(made, "wb") as copy:
+            shutil.copyfileobj(source, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+    failpoint("daemon.database.copy")
+    files.rename_in(new_folder, part, new_folder, new)
