@@ -32,7 +32,8 @@ def test_an_address_comes_back_as_it_was(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "shop", "mysql://db/shop", "sqlite://", "sqlite:///", "sqlite:///data/", "postgresql://db:http/shop",
-     "postgresql://a,b/shop", "postgresql://[db/shop", "postgresql://db/%0Ashop"],
+     "postgresql://localhost/shop?hostaddr=10.0.0.9", "postgresql:///shop?service=live",
+     "postgresql:///shop?servicefile=/etc/x", "postgresql://a,b/shop", "postgresql://[db/shop", "postgresql://db/%0Ashop"],
 )  # fmt: skip
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError) as refused:
@@ -56,9 +57,27 @@ def test_a_password_is_never_shown() -> None:
         assert parse(url.text()).password == "s3cret"
 
 
+def test_the_password_of_a_key_is_one_too() -> None:
+    url = parse("postgresql://ann@db/shop?sslkey=k.pem&sslpassword=s3cret")
+    assert url.secret
+    assert url.shown() == "postgresql://ann@db/shop?sslkey=k.pem&sslpassword=***"
+    assert not parse("postgresql://ann@db/shop?sslkey=k.pem").secret
+
+
+def test_a_word_of_the_query_counts_before_the_part_of_the_same_meaning() -> None:
+    url = parse("postgresql://ann:a@db/shop?dbname=shop_production&user=bob&password=s3cret")
+    assert (url.name, url.user, url.password, url.query) == ("shop_production", "bob", "s3cret", ())
+    assert protection(url) == "shop_production is called like a database that customers use"
+    assert "s3cret" not in url.shown()
+
+
 @pytest.mark.parametrize(
     ("url", "protected"),
     [
+        ("postgresql:///shop?host=/cloudsql/acme:europe:shop-prod", True),
+        ("postgresql:///shop?host=/cloudsql/acme:europe:guarded", True),
+        ("postgresql:///shop?host=/cloudsql/acme:europe:shop-dev", False),
+        ("postgresql:///shop?host=/run/postgresql", False),
         ("postgresql://localhost/shop", False),
         ("postgresql:///shop", False),
         ("postgresql://db/shop", False),
@@ -72,7 +91,7 @@ def test_a_password_is_never_shown() -> None:
     ],
 )
 def test_what_is_protected(url: str, protected: bool) -> None:
-    assert (protection(parse(url), more=("*.shop.example",)) is not None) is protected
+    assert (protection(parse(url), more=("*.shop.example", "acme:*:guarded")) is not None) is protected
 
 
 def test_an_exception_is_for_one_host_and_never_beats_a_protection_of_ones_own() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stretto import files
 from stretto.core.errors import StrettoError
 from stretto.workspace.databases import Branches, connect
 
@@ -44,7 +45,16 @@ def test_one_that_does_not_end_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("printed", "word"), [("made it", "no address"), ("mysql://app:s3cret@localhost/app", "holds a password")]
+    ("printed", "word"),
+    [
+        ("made it", "no address"),
+        ("mysql://app:s3cret@localhost/app", "holds a password"),
+        ("'mysql://localhost/app?user=app&password=s3cret'", "holds a password"),
+        ("'jdbc:mysql://app:s3cret@localhost/app'", "holds a password"),
+        ("'sqlserver://localhost;user=app;Password=s3cret'", "holds a password"),
+        ("'mysql://localhost/app?p%61ssword=s3cret'", "holds a password"),
+        ("'mysql://app:s3cret@[::1/app'", "no address that can be read"),
+    ],
 )
 def test_an_address_that_cannot_be_kept_is_refused(tmp_path: Path, printed: str, word: str) -> None:
     error = refused(branches(tmp_path, create=f"echo {printed}"), tmp_path)
@@ -52,6 +62,27 @@ def test_an_address_that_cannot_be_kept_is_refused(tmp_path: Path, printed: str,
     assert word in error.message
     assert "s3cret" not in str(error.as_json())
     assert len(said(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "printed", ["mysql://app:s3cret@db/app", "mysql://db/app?password=s3cret", "x://a:s3cret@[::1/"]
+)
+def test_a_password_gets_into_no_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str) -> None:
+    logged = []
+    put = files.replace
+
+    def seen(path: Path, data: bytes, mode: int = 0o600) -> None:
+        logged.append(data)
+        put(path, data, mode)
+
+    monkeypatch.setattr(files, "replace", seen)
+    error = refused(
+        branches(tmp_path, create=f"echo made; echo '{printed}'; echo 'at {printed}' >&2; exit 1"), tmp_path
+    )
+    refused(branches(tmp_path, create=f"echo made; echo '{printed}'"), tmp_path)
+    assert error.message.endswith("exited with 1: at ***")
+    assert [data for data in logged if data.startswith(b"made")] == [b"made\n***\nat ***\n", b"made\n***\n"]
+    assert [data for data in logged if b"s3cret" in data and b'"create' not in data] == []
 
 
 def test_they_know_the_workspace_and_run_in_the_checkout(tmp_path: Path) -> None:

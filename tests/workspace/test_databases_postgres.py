@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stretto.core.database_url import DatabaseUrl
+from stretto.core.database_url import DatabaseUrl, parse
 from stretto.core.errors import StrettoError
 from stretto.workspace.databases import Branch, Branches, connect, programs
 from stretto.workspace.databases.psql import Server
@@ -241,3 +241,11 @@ def test_a_password_never_gets_into_an_error() -> None:
         server.run("SELECT 1;")
     assert refused.value.code == "database_down"
     assert "s3cret" not in str(refused.value.as_json())
+
+
+def test_how_a_server_has_to_prove_itself_reaches_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGSSLMODE", "disable")
+    server = Server(parse("postgresql://ann@db/shop?sslmode=verify-full&sslrootcert=/etc/ca.pem"))
+    env = server.environment("shop")
+    assert (env["PGSSLMODE"], env["PGSSLROOTCERT"]) == ("verify-full", "/etc/ca.pem")
+    assert Server(parse("postgresql://ann@db/shop")).environment("shop")["PGSSLMODE"] == "disable"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from stretto.core.errors import UsageError
@@ -53,6 +54,10 @@ PROTECTED = (
     "*.scaleway.com",
 )
 _LIVE = re.compile(r"(?:^|[^a-z0-9])(?:prod|production|live)(?:$|[^a-z0-9]|\d)")
+#: words of an address by which libpq goes elsewhere than to the host that is named
+_ELSEWHERE = ("hostaddr", "service", "servicefile")
+#: the password of a client's key, as a word of the address
+_KEY_PASSWORD = "sslpassword"  # noqa: S105 - the word, no password
 _FORM = 'write `url = "postgresql://user@localhost/name"` or `url = "sqlite:///data/app.db"`'
 
 
@@ -76,6 +81,11 @@ class DatabaseUrl:
         """Whether a server is reached through a Unix socket."""
         return self.host.startswith("/")
 
+    @property
+    def secret(self) -> bool:
+        """Whether it holds a password: the user's, or that of a client's key."""
+        return bool(self.password) or any(key == _KEY_PASSWORD for key, _ in self.query)
+
     def with_name(self, name: str) -> DatabaseUrl:
         """The same server, another database."""
         return replace(self, name=name)
@@ -86,7 +96,8 @@ class DatabaseUrl:
 
     def shown(self) -> str:
         """The address for people and logs: never with a password."""
-        return self._text("***" if self.password else "")
+        hidden = tuple((key, "***" if key == _KEY_PASSWORD else value) for key, value in self.query)
+        return replace(self, query=hidden)._text("***" if self.password else "")
 
     def _text(self, password: str) -> str:
         if self.scheme == SQLITE:
@@ -99,7 +110,7 @@ class DatabaseUrl:
         else:
             host = f"[{self.host}]" if ":" in self.host else self.host
             place = (f"{who}@" if who else "") + host + (f":{self.port}" if self.port else "")
-        tail = f"?{urlencode(extra, safe='/')}" if extra else ""
+        tail = f"?{urlencode(extra, safe='/*')}" if extra else ""
         return f"postgresql://{place}/{quote(self.name)}{tail}"
 
 
@@ -140,11 +151,14 @@ def _sqlite(rest: str) -> DatabaseUrl:
 def _postgres(text: str) -> DatabaseUrl:
     parts = urlsplit(text.strip())
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if found := [word for word in _ELSEWHERE if word in query]:
+        raise ValueError(f"`{found[0]}` leads elsewhere than its host says; name the host itself")
+    # a word of the query counts before the part of the same meaning, as libpq has it
     host = query.pop("host", "") or unquote(parts.hostname or "")
     port = int(query.pop("port", "0")) or parts.port
-    user = unquote(parts.username or "") or query.pop("user", "")
-    password = unquote(parts.password or "") or query.pop("password", "")
-    name = unquote(parts.path.removeprefix("/")) or query.pop("dbname", "")
+    user = query.pop("user", "") or unquote(parts.username or "")
+    password = query.pop("password", "") or unquote(parts.password or "")
+    name = query.pop("dbname", "") or unquote(parts.path.removeprefix("/"))
     if any(letter in part for part in (host, user, name, password) for letter in "\0\n\r"):
         raise ValueError("a line break has no place in it")
     if "," in host:
@@ -165,7 +179,7 @@ def protection(url: DatabaseUrl, more: Iterable[str] = (), allowed: Iterable[str
     """Why nothing may be branched from here, or None.
 
     `more`: globs of hosts or databases that the configuration protects, `allowed`: hosts that it exempts by their full
-    name. Protected by `more` counts in any case.
+    name. Protected by `more` counts in any case. Of a socket the name of its folder counts too.
 
     >>> protection(parse("postgresql://ann@shop-prod.local/shop"))
     'shop-prod.local is called like a database that customers use'
@@ -173,8 +187,9 @@ def protection(url: DatabaseUrl, more: Iterable[str] = (), allowed: Iterable[str
     True
     """
     host, name = url.host.lower().rstrip("."), url.name.lower()
+    socket = PurePosixPath(host).name if url.socket else ""
     for glob in more:
-        for said in (host, name):
+        for said in (host, socket, name):
             if said and fnmatchcase(said, glob.lower()):
                 return f"{said} is protected by `{glob}` in [database] protect"
     if host in {one.lower().rstrip(".") for one in allowed}:
@@ -182,7 +197,7 @@ def protection(url: DatabaseUrl, more: Iterable[str] = (), allowed: Iterable[str
     hosted = next((glob for glob in PROTECTED if fnmatchcase(host, glob)), None)
     if hosted is not None:
         return f"{host} is a hosted database ({hosted})"
-    for said in (() if is_local(url) else (host,)) + (name,):
+    for said in (host, name):
         if _LIVE.search(said):
             return f"{said} is called like a database that customers use"
     return None

@@ -64,7 +64,7 @@ def settings(given: Mapping[str, Any]) -> Settings:
         commands={name: str(given[name]) for name in COMMANDS if given.get(name)},
         timeout=float(given.get("timeout") or 300.0),
     )
-    if url is not None and url.password:
+    if url is not None and url.secret:
         raise UsageError(
             "[database] url holds a password, and stretto.toml is for everybody to read",
             object=url.shown(),

@@ -8,17 +8,18 @@ Specification.
 - `<folder>/<name>/marker.json` is written before `create`, `made.json` (name and address) after it. What has a marker
   and no `made.json` is dropped before it is made again, and when making it failed.
 - What a removal puts aside keeps its name at the service, so a new one of the same workspace is called otherwise there.
-- An address holds no password: it is stored, and shown.
+- An address holds no password: it is stored, and shown. One that does is refused, and does not get into the log either.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from stretto import files, process
 from stretto.core.errors import StrettoError
@@ -30,6 +31,8 @@ from stretto.workspace.databases.marked import MarkedFolders
 TIMEOUT = 300.0
 #: what a command may know of the person's environment besides what the workspace has
 _TAKEN = ("HOME", "PATH", "LANG", "USER", "LOGNAME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR")
+#: how a password stands among the words of an address
+_PASSWORD = re.compile(r"[?&;](?:password|passwd|pass|pwd|sslpassword)=[^&;#]", re.IGNORECASE)
 #: bytes of its words that are kept
 _KEPT = 1 << 20
 
@@ -172,13 +175,14 @@ class CommandDatabase:
         )
         failpoint("daemon.database.command.after")
         log = self._marked.of(name) / f"{what}.log"
-        files.replace(log, done.stdout + done.stderr)
+        files.replace(log, _without_passwords(done.stdout) + _without_passwords(done.stderr))
         if not done.ok:
             raise self._failed(what, text, done, log)
         return done.stdout.decode(errors="replace")
 
     def _failed(self, what: str, text: str, done: process.Completed, log: Path) -> StrettoError:
-        lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+        said = _without_passwords(done.stderr).decode(errors="replace")
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
         how = f"did not end within {self._commands.timeout:g} s" if done.timed_out else f"exited with {done.code}"
         why = f": {lines[-1]}" if lines else ""
         return StrettoError(
@@ -191,7 +195,12 @@ class CommandDatabase:
         what = "address" if self._commands.address is not None else "create"
         if "://" not in url and not url.startswith("sqlite:"):
             raise self._wrong(what, "its last line is no address", f"let it print the address of {name}")
-        if urlsplit(url).password:
+        holds = _holds_password(url)
+        if holds is None:
+            raise self._wrong(
+                what, "its last line is no address that can be read", f"let it print the address of {name}"
+            )
+        if holds:
             hint = "leave the password to a file of the driver, or to a secret variable of [workspace] env"
             raise self._wrong(what, "the address that it printed holds a password", hint)
         return url
@@ -199,3 +208,22 @@ class CommandDatabase:
     @staticmethod
     def _wrong(what: str, why: str, hint: str) -> StrettoError:
         return StrettoError(f"[database] {what}: {why}", object=what, code="database_url", hint=hint)
+
+
+def _holds_password(url: str) -> bool | None:
+    """Whether an address holds a password; None if nobody can read it."""
+    if _PASSWORD.search(unquote(url)):
+        return True
+    try:
+        return bool(urlsplit(f"any://{url.partition('://')[2]}").password)
+    except ValueError:
+        return None
+
+
+def _without_passwords(said: bytes) -> bytes:
+    """What a command printed, without the words that are addresses with a password, or such that cannot be read."""
+    words = re.split(rb"(\s+)", said)
+    shown = (
+        b"***" if b"://" in one and _holds_password(one.decode(errors="replace")) is not False else one for one in words
+    )
+    return b"".join(shown)

@@ -24,6 +24,14 @@ _SAID = re.compile(r"(?:ERROR|FATAL):\s+()(.*)")
 #: what a newer pg_dump sets and an older server does not know: nothing of the data
 _UNKNOWN_SETTING = "unrecognized configuration parameter"
 _FIELD, _ROW = "\x1f", "\x1e"
+#: words of an address that say how the server proves who it is, and their variables
+_TLS = {
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+    "channel_binding": "PGCHANNELBINDING",
+}
 #: seconds for one script; a large database is copied within it
 PATIENCE = 1800.0
 
@@ -47,6 +55,7 @@ class Server:
         """What lets libpq find a database of this server."""
         given = {"PGHOST": self.url.host, "PGUSER": self.url.user, "PGPASSWORD": self.url.password}
         given["PGPORT"] = str(self.url.port) if self.url.port else ""
+        given |= {_TLS[key]: value for key, value in self.url.query if key in _TLS}
         words = {name: value for name, value in given.items() if value}
         return programs.environment({**words, "PGDATABASE": database, **self._secret})
 
