@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from stretto.core.errors import StrettoError
-from stretto.git import clone as clones
-from stretto.git import foreign
+from stretto.git import clone_objects, foreign
 from stretto.git.repository import Repository
 
 UID = "run-abcd/t"
@@ -320,11 +319,100 @@ def test_objects_that_are_not_sound_are_refused_and_the_files_are_kept(
     assert person.git("show", f"{held.commit}:b") == "work"
 
 
+@pytest.mark.parametrize("name", ["pack", "fan-out", "objects"])
+def test_the_history_of_another_repository_is_not_read_for_the_agent(
+    agent: Agent, repository: Repository, make_person: Any, place: Path, name: str
+) -> None:
+    """By a link in the place of a folder of objects, to where the agent itself could not look."""
+    other = make_person("secret")
+    secret = other.commit("secret", key="precious\n")
+    if name == "pack":
+        other.git("gc", "-q")
+    loose = [each.name for each in (other.path / ".git" / "objects").glob("??")]
+    for each in {"objects": [""], "pack": ["pack"], "fan-out": loose}[name]:
+        path = agent.git_dir / "objects" / each
+        shutil.rmtree(path, ignore_errors=True)
+        path.symlink_to(other.path / ".git" / "objects" / each)
+    (agent.git_dir / f"refs/heads/stretto/{UID}/x").write_text(f"{secret}\n")
+    with pytest.raises(StrettoError) as refused:
+        repository.worktree_state(place)
+    assert refused.value.code == "harvest_refused"
+    assert repository.read_ref(f"refs/heads/stretto/{UID}/x") is None
+    assert repository.resolve(secret) is None
+
+
+def test_a_clone_that_borrows_from_elsewhere_is_refused(
+    agent: Agent, repository: Repository, make_person: Any, place: Path
+) -> None:
+    other = make_person("secret")
+    secret = other.commit("secret", key="precious\n")
+    (agent.git_dir / "objects/info/alternates").write_text(f"{other.path}/.git/objects\n")
+    (agent.git_dir / f"refs/heads/stretto/{UID}/x").write_text(f"{secret}\n")
+    with pytest.raises(StrettoError) as refused:
+        repository.worktree_state(place)
+    assert refused.value.code == "harvest_refused"
+    assert repository.resolve(secret) is None
+
+
+@pytest.mark.parametrize("of", ["HEAD", "HEAD^{tree}"])
+def test_a_pipe_among_the_objects_holds_nobody(agent: Agent, repository: Repository, place: Path, of: str) -> None:
+    head = agent.commit("b", "1\n")
+    oid = agent.git("rev-parse", of)
+    path = agent.git_dir / "objects" / oid[:2] / oid[2:]
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StrettoError, match="no file") as refused:
+        repository.worktree_state(place)
+    assert refused.value.code == "harvest_refused"
+    assert repository.snapshot(place, UID, "x") is not None
+    repository.put_clone_aside(place, "r1")
+    assert repository.clone(place) is None
+    assert repository.resolve(head) is None
+
+
+def test_a_fetch_that_does_not_end_is_ended(
+    agent: Agent, repository: Repository, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.commit("b", "1\n")
+    monkeypatch.setattr(clone_objects, "WITHIN", 0.0)
+    with pytest.raises(StrettoError, match="did not end") as refused:
+        repository.worktree_state(place)
+    assert refused.value.code == "harvest_refused"
+
+
+@pytest.mark.parametrize("name", ["refs", "logs", "info", "objects/info"])
+def test_a_clone_that_is_made_again_follows_no_link(
+    agent: Agent, repository: Repository, place: Path, tmp_path: Path, name: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    shutil.rmtree(agent.git_dir / name)
+    (agent.git_dir / name).symlink_to(outside)
+    with pytest.raises(StrettoError) as refused:
+        repository.make_clone(place, BRANCH, UID)
+    assert refused.value.code == "harvest_refused"
+    assert list(outside.iterdir()) == []
+
+
+def test_a_reflog_that_names_no_commit_keeps_no_clone_from_being_put_away(
+    agent: Agent, repository: Repository, place: Path
+) -> None:
+    head = agent.commit("b", "1\n")
+    repository.worktree_state(place)
+    (place.parent / "text").write_text("only here\n")
+    blob = agent.git("hash-object", "-w", str(place.parent / "text"))
+    with (agent.git_dir / "logs" / "HEAD").open("a") as log:
+        log.write(f"{head} {blob} x <x> 1 +0000\tx\n")
+    repository.put_clone_aside(place, "r1")
+    assert repository.clone(place) is None
+    assert repository.clone_aside("r1") is not None
+
+
 def test_what_is_too_large_is_refused(
     agent: Agent, repository: Repository, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent.commit("b", "1\n")
-    monkeypatch.setattr(clones, "MOST", 10)
+    monkeypatch.setattr(clone_objects, "MOST", 10)
     with pytest.raises(StrettoError) as refused:
         repository.worktree_state(place)
     assert refused.value.code == "clone_too_large"

@@ -6,8 +6,8 @@ the repository's objects and has everything else for itself (refs, index, stash,
 
 Specification.
 - No git of ours ever works in the clone: its small files are read as those of a stranger (`foreign.py`), its objects
-  come by a fetch from a git directory of ours that merely borrows them. So nothing that is written there has a say
-  here, and only sound, connected objects come over, not more bytes than `MOST`.
+  come by a fetch from a git directory of ours that merely borrows them (`clone_objects.py`). So nothing that is
+  written there has a say here, and only sound, connected objects come over, not more bytes than `MOST`.
 - Brought over: the task's own branches (all below its folder of branches), HEAD, the index with what is staged, and
   what tells that a merge or rebase goes on. Other refs of the clone stay there.
 - `sync` compares both sides with what they were after the last time: what changed on one side is brought to the other.
@@ -37,9 +37,9 @@ from pathlib import Path
 
 from stretto import files
 from stretto.core import names
-from stretto.core.errors import GitFailed, StrettoError
+from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
-from stretto.git import foreign, neutral, refs, run
+from stretto.git import clone_objects, foreign, neutral, refs, run
 from stretto.git.clone_sides import (
     AUTHOR,
     COMMITS,
@@ -57,8 +57,8 @@ from stretto.git.clone_sides import (
 from stretto.git.context import Context
 
 _log = logging.getLogger(__name__)
-#: bytes of objects that a clone may have of its own for them to be fetched; of other files
-MOST, _MOST_FILE = 2 << 30, 1 << 20
+#: bytes of a file that is read
+_MOST_FILE = 1 << 20
 #: settings of the directory that borrows: any object may be asked for, and what says more than the objects is ignored
 _BORROWING = (
     ("uploadpack", "allowAnySHA1InWant", "true"),
@@ -110,10 +110,16 @@ def _hold(context: Context, clone: Clone) -> Iterator[None]:
 
 
 def make(context: Context, path: Path, admin: Path, branch: str, owner: str) -> None:
-    """Give the worktree at `path`, registered at `admin`, a clone for its user. Safe to repeat."""
+    """Give the worktree at `path`, registered at `admin`, a clone for its user. Safe to repeat.
+
+    Raises StrettoError as `sync` does.
+    """
     clone = _place(context, path)
     with _hold(context, clone):
-        _furnish(context, clone, path)
+        try:
+            _furnish(context, clone, path)
+        except OSError as error:
+            raise clone_objects.refused(clone, f"{error.strerror} ({error.filename})") from error
         if not clone.state.exists():
             _write(clone, State(str(path), owner, branch))
     sync(context, path, admin)
@@ -122,11 +128,12 @@ def make(context: Context, path: Path, admin: Path, branch: str, owner: str) -> 
 def _furnish(context: Context, clone: Clone, path: Path) -> None:
     """Everything but refs and index; brought up to date where the repository was moved."""
     git_dir = clone.git_dir
+    git_dir.mkdir(parents=True, exist_ok=True)
     for name in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "info", "hooks", "logs"):
-        (git_dir / name).mkdir(parents=True, exist_ok=True)
-    objects = os.fsencode(context.common / "objects") + b"\n"
-    _keep(git_dir / "objects" / "info" / "alternates", objects)
-    _keep(git_dir / "config", _config(context, path))
+        with files.folder_below(git_dir, name, make=True):
+            pass
+    _keep_there(git_dir, clone_objects.ALTERNATES, clone_objects.alternates(context))
+    _keep_there(git_dir, "config", _config(context, path))
     _keep(clone.pointer, b"gitdir: " + os.fsencode(git_dir) + b"\n")
     for name in ("info/exclude", "shallow"):
         with suppress(FileNotFoundError):
@@ -146,6 +153,13 @@ def _keep(path: Path, data: bytes) -> None:
     """Let a file of ours hold this."""
     if not path.exists() or path.read_bytes() != data:
         files.replace(path, data, 0o644)
+
+
+def _keep_there(git_dir: Path, name: str, data: bytes) -> None:
+    """Let a file of a clone hold this."""
+    found = foreign.read(git_dir, name, _MOST_FILE)
+    if found is None or found[0] != data:
+        foreign.put(git_dir, name, data)
 
 
 def _config(context: Context, path: Path) -> bytes:
@@ -198,13 +212,11 @@ def _keep_past(context: Context, clone: Clone, name: str) -> None:
         found = foreign.read(clone.git_dir, log, _MOST_FILE)
         for pair in _LOG.findall(found[0] if found else b""):
             known.update({oid.decode(): None for oid in pair if oid.strip(b"0") and OID.fullmatch(oid)})
-    there = _present(run.Place(clone.folder / "look.git"), list(known)[-1000:])
-    wanted = _missing(context, there)
-    if not wanted:
+    commits = clone_objects.missing(context, clone_objects.commits(context, clone, list(known)[-1000:]))
+    if not commits:
         return
     state = _state(clone)
-    _fetch(context, clone, wanted)
-    commits = [oid for oid in wanted if run.text(context.git("cat-file", "-t", oid)) == "commit"]
+    clone_objects.fetch(context, clone, commits)
     held = refs.commit_tree(context, refs.tree_of(context, commits[0]), commits, "Kept of a clone", person=AUTHOR)
     refs.update_ref(context, names.ref_name("keep", state.owner, name, "clone"), held, None, "clone put away")
 
@@ -223,7 +235,7 @@ def sync(context: Context, path: Path, admin: Path) -> None:
     try:
         _sync(context, clone, admin)
     except OSError as error:
-        raise _refused(clone, f"{error.strerror} ({error.filename})") from error
+        raise clone_objects.refused(clone, f"{error.strerror} ({error.filename})") from error
 
 
 def _sync(context: Context, clone: Clone, admin: Path) -> None:
@@ -280,55 +292,10 @@ def _harvest(context: Context, clone: Clone, state: State, wanted: Iterable[str]
     """Have the objects of what is to be brought over."""
     known = {*state.refs.values(), *(word for sign in state.head[:1] for word in sign.split())}
     new = [oid for oid in dict.fromkeys(wanted) if oid not in known]
+    if index.moved_there:
+        clone_objects.look_over(context, clone)
     staged = index.staged(context)
-    missing = _missing(context, [*new, *([staged] if staged else [])])
-    if missing:
-        _fetch(context, clone, missing)
-
-
-def _missing(context: Context, oids: list[str]) -> list[str]:
-    there = set(_present(context.plain, oids))
-    return [oid for oid in oids if oid not in there]
-
-
-def _present(place: run.Place, oids: list[str]) -> list[str]:
-    if not oids:
-        return []
-    done = run.run(place, "cat-file", "--batch-check", input="".join(f"{oid}\n" for oid in oids).encode())
-    lines = run.text(done).splitlines()
-    return [oid for oid, line in zip(oids, lines, strict=True) if not line.endswith(" missing")]
-
-
-def _fetch(context: Context, clone: Clone, oids: list[str]) -> None:
-    size = foreign.size(clone.git_dir, "objects")
-    if size > MOST:
-        raise StrettoError(
-            f"the clone in {clone.folder} holds {size >> 20} MiB of objects of its own, more than {MOST >> 20}",
-            object=str(clone.folder),
-            code="clone_too_large",
-            hint="let its agent take large files out of its commits: stretto send TASK TEXT",
-        )
-    options = ("--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--quiet")
-    failpoint("daemon.git.clone.fetch.before")
-    try:
-        run.run(
-            context.plain,
-            *("fetch", *options, "--", str(clone.folder / "look.git"), *oids),
-            env=run.environment({"fetch.fsckObjects": "true"}),
-            timeout=run.LONG,
-        )
-    except GitFailed as error:
-        raise _refused(clone, error.message) from error
-    failpoint("daemon.git.clone.fetch.after")
-
-
-def _refused(clone: Clone, why: str) -> StrettoError:
-    return StrettoError(
-        f"what the clone in {clone.folder} holds cannot be taken over: {why}",
-        object=str(clone.folder),
-        code="harvest_refused",
-        hint="stretto logs TASK; all files are kept: stretto snapshots TASK",
-    )
+    clone_objects.fetch(context, clone, clone_objects.missing(context, [*new, *([staged] if staged else [])]))
 
 
 # ---------------------------------------------------------------- refs

@@ -138,16 +138,16 @@ def _shown(context: Context, state: State, seen: Head) -> str:
 
 
 class Index:
-    """The index of both sides during one `sync`."""
+    """The index of both sides during one `sync`. `moved_there`: the clone's is another than the last time."""
 
     def __init__(self, clone: Clone, admin: Path, state: State) -> None:
         self._clone, self._admin, self._state = clone, admin, state
         self._there, self._here = _facts(clone.git_dir), _facts(admin)
         self._read: tuple[bytes, os.stat_result] | None = None
         last = state.index or [[], []]
-        self._moved_there = bool(state.index) and self._there != last[0]
+        self.moved_there = bool(state.index) and self._there != last[0]
         self._moved_here = self._here != last[1]
-        if self._moved_there:
+        if self.moved_there:
             self._read = foreign.read(clone.git_dir, "index", _MOST_INDEX)
 
     def staged(self, context: Context) -> str | None:
@@ -158,7 +158,7 @@ class Index:
         copy = look / "index.theirs"
         copy.write_bytes(self._read[0])
         place = run.Place(look, None, copy)
-        done = run.run(place, "write-tree", ok=(0, 128), timeout=run.LONG)
+        done = run.run(place, "write-tree", ok=(0, 128))
         if done.code != 0:
             return None  # conflicts, or no index at all: nothing that could be a tree
         tree = run.text(done)
@@ -173,15 +173,15 @@ class Index:
 
     def sync(self, *, prefer_ours: bool) -> None:
         """Copy the one that changed over the other; `prefer_ours` where both did."""
-        if self._moved_here and (prefer_ours or not self._moved_there):
+        if self._moved_here and (prefer_ours or not self.moved_there):
             data = foreign.read(self._admin, "index", _MOST_INDEX)
             if data is not None:
                 foreign.put(self._clone.git_dir, "index", data[0], at=data[1].st_mtime_ns)
-        elif self._moved_there and self._read is not None:
+        elif self.moved_there and self._read is not None:
             foreign.put(self._admin, "index", self._read[0], at=self._read[1].st_mtime_ns)
             self._state.index = [self._there, _facts(self._admin)]
             return
-        elif not self._moved_there:
+        elif not self.moved_there:
             return
         self._state.index = [_facts(self._clone.git_dir), self._here]
 

@@ -9,6 +9,7 @@ Specification.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -21,9 +22,10 @@ from stretto import files
 from stretto.core.errors import Conflict, StrettoError
 from stretto.files import folder_below
 
+_BELOW = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-#: seconds to wait for a lock of the other; folders below each other and names in all that are looked at
-_PATIENCE, _DEPTH, _MOST = 5.0, 12, 5000
+#: seconds to wait for a lock of the other; folders below each other, names in all, files counted that are looked at
+_PATIENCE, _DEPTH, _MOST, _FILES = 5.0, 12, 5000, 1_000_000
 
 
 def read(root: Path, name: str, most: int) -> tuple[bytes, os.stat_result] | None:
@@ -142,14 +144,43 @@ def drop(root: Path, name: str) -> None:
 
 
 def size(root: Path, name: str) -> int:
-    """Bytes of all plain files below a folder, however many there are."""
+    """Bytes of all files below a folder. Raises OSError for what is neither folder nor plain file, or is too much."""
+    with folder_below(root, name) as place:
+        return _size(place, name, [0], _DEPTH)
+
+
+def _size(place: int, name: str, seen: list[int], depth: int) -> int:
     total = 0
-    with suppress(OSError), folder_below(root, name) as place:
-        for _, _, files, fd in os.fwalk(dir_fd=place, follow_symlinks=False):
-            for each in files:
-                with suppress(OSError):
-                    total += os.stat(each, dir_fd=fd, follow_symlinks=False).st_size
+    with os.scandir(place) as entries:
+        for entry in entries:
+            path = f"{name}/{entry.name}"
+            seen[0] += 1
+            if seen[0] > _FILES:
+                raise OSError(errno.E2BIG, "too many files", path)
+            try:
+                facts = os.stat(entry.name, dir_fd=place, follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # taken away meanwhile
+            if stat.S_ISREG(facts.st_mode):
+                total += facts.st_size
+            elif not stat.S_ISDIR(facts.st_mode):
+                raise OSError(errno.EINVAL, "a link, or no file", path)
+            elif not depth:
+                raise OSError(errno.ELOOP, "too deep", path)
+            else:
+                total += _size_below(place, entry.name, path, seen, depth)
     return total
+
+
+def _size_below(place: int, last: str, path: str, seen: list[int], depth: int) -> int:
+    try:
+        below = os.open(last, _BELOW, dir_fd=place)
+    except FileNotFoundError:
+        return 0
+    try:
+        return _size(below, path, seen, depth - 1)
+    finally:
+        os.close(below)
 
 
 def require_plain_heads(common: Path) -> None:
