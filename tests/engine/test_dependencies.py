@@ -93,6 +93,26 @@ def test_a_workspace_by_hand_is_told_what_to_run(spine: Spine, npm: FakeNpm):
         spine.call("workspace_remove", name=name)
 
 
+@pytest.mark.parametrize("committed", [False, True])
+def test_an_edited_workspace_by_hand_has_no_packages_for_others(spine: Spine, npm: FakeNpm, committed: bool):
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    first = spine.call("workspace_new", name="one", trust=True, env=env)
+    path = Path(first["path"])
+    (path / "postinstall.js").write_text("// what an install runs\n")
+    if committed:
+        spine.repo.git("add", "postinstall.js", cwd=path)
+        spine.repo.git("commit", "-qm", "edited", cwd=path)
+    modules = path / "node_modules" / "left"
+    modules.mkdir(parents=True)
+    (modules / "index.js").touch()
+    spine.call("workspace_ready", name="one", env=env)
+    second = spine.call("workspace_new", name="two", trust=True, env=env)
+    assert (len(second["setup"]), second["ready"]) == (1, False)
+    assert not (Path(second["path"]) / "node_modules").exists()
+    for name in ("one", "two"):
+        spine.call("workspace_remove", name=name)
+
+
 def test_what_a_set_up_says_can_be_read_while_it_runs(spine: Spine, tmp_path: Path):
     go = tmp_path / "go"
     waits = f"echo begun; while [ ! -e {go} ]; do sleep 0.05; done"

@@ -99,9 +99,11 @@ def ready(engine: Engine, args: common.Args) -> dict[str, Any]:
     if space.path is not None:
         workspaces = _workspaces(engine, space)
         env = {**captured(space.config, args), **space.env}
+        state = common.repository(engine, args).worktree_state(Path(space.path))
+        untouched = state.clean and state.head == space.base  # what was edited here is no start for others
         for dependency in workspaces.dependencies(Path(space.path), env):
             if dependency.commands:
-                workspaces.installed(Path(space.path), dependency, env, keep=True)
+                workspaces.installed(Path(space.path), dependency, env, keep=untouched)
         workspaces.set_ready(Path(space.path), "by hand")
         workspaces.filled(Path(space.path), space.base)
     with engine.store.write() as tx:
