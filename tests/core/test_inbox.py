@@ -85,3 +85,12 @@ def test_what_holds_up_an_agent_or_others_comes_first():
         "review-small",
         "review-big",
     ]
+
+
+@pytest.mark.parametrize("word", ["banana", "yes", "aprove", "2"])
+def test_one_word_that_is_no_option_of_a_review_is_a_slip(word):
+    item = rows.item(kind=ItemKind.REVIEW, options=options(ItemKind.REVIEW))
+    with pytest.raises(UsageError, match="has no option"):
+        understand(item, word)
+    assert understand(item, f"send-back {word}") == Reply("send-back", word)
+    assert understand(item, f"make it {word}") == Reply("send-back", f"make it {word}")

@@ -15,6 +15,32 @@ def spine(home, make_repo, tmp_path):
         yield spine
 
 
+def test_land_is_no_consent(spine: Spine) -> None:
+    spine.run(plan(task("one")), {"one": turns([write("one.txt", "1")])}, approve="human")
+    spine.wait_item("review")
+    with pytest.raises(StrettoError, match="is not approved") as refused:
+        spine.call("land", task="one")
+    assert refused.value.code == "not_approved"
+    assert spine.task("one").outcome is None
+    spine.call("approve", task="one")
+    assert spine.wait_over(60) == {"one": "landed"}
+
+
+def test_what_was_removed_and_brought_back_is_cleared_away_once_it_has_landed(spine: Spine) -> None:
+    spine.run(plan(task("one")), {"one": turns([write("one.txt", "1")], [write("two.txt", "2")])}, approve="human")
+    spine.wait_item("review")
+    spine.call("remove", task="one")
+    spine.call("undo")
+    path = Path(str(spine.task("one").workspace))
+    assert path.is_dir()
+    spine.call("retry", task="one")
+    spine.wait(lambda: [i for i in spine.items() if i.kind.value in ("review", "nochange")], 60)
+    spine.call("approve", task="one")
+    assert spine.wait_over(60) == {"one": "landed"}
+    spine.wait(lambda: spine.task("one").cleaned)
+    assert not path.exists()
+
+
 def test_a_plan_becomes_landed_commits(spine: Spine):
     spine.run(
         plan(task("one"), task("two"), task("three", needs="one, two")),

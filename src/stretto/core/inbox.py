@@ -70,6 +70,7 @@ def understand(item: Item, answer: str) -> Reply:
     if head.rstrip(":") in keys and head.rstrip(":") in {"send-back", "deny"}:
         return Reply(head.rstrip(":"), rest.strip())
     if "send-back" in keys:
+        _refuse_one_word(item, words, keys)
         return Reply("send-back", words)
     if item.kind is ItemKind.PERMISSION:
         return Reply("deny", words)
@@ -78,6 +79,16 @@ def understand(item: Item, answer: str) -> Reply:
         object=item.id,
         hint=f"stretto answer {item.id} {keys[0]}",
     )
+
+
+def _refuse_one_word(item: Item, words: str, keys: list[str]) -> None:
+    """One word that is no option is a slip of the hand, too: it would cost a turn, and `yes` would send work back."""
+    if len(words.split()) == 1:
+        raise UsageError(
+            f"item {item.id} has no option {words}, only {', '.join(keys)}",
+            object=item.id,
+            hint=f'choose one, or say more: stretto answer {item.id} "send-back {words}"',
+        )
 
 
 def _refuse_unknown_number(item: Item, words: str) -> None:

@@ -16,7 +16,7 @@ from stretto.core.model import Origin, Run, Task
 from stretto.core.plan import Plan, PlanTask, parse
 from stretto.core.plan_change import PlanChange, Progress
 from stretto.engine import messages
-from stretto.engine.acts.rows import add_turn
+from stretto.engine.acts.rows import add_turn, close_items
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, sandboxes, trusting
 from stretto.engine.operations.rows import task_row
@@ -77,7 +77,9 @@ def _apply(engine: Engine, run: Run, after: Plan, text: str, tasks: dict[str, Ta
         for changed in (*found.replaced, *found.told):
             _rewrite(tx, run, changed.after, tasks[changed.after.id])
         for id, message in words.items():
-            add_turn(tx, names.uid(run.id, id), Origin.SPEC, message)
+            uid = names.uid(run.id, id)
+            close_items(tx, uid, "its spec changed", keep=common.KEPT)
+            add_turn(tx, uid, Origin.SPEC, message)
         tx.update(Run, run.id, plan_text=text, context=after.context)
         if not found.empty:
             tx.event(

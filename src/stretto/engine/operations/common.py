@@ -8,7 +8,7 @@ from typing import Any
 
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.facts import Facts
-from stretto.core.model import Run, Task
+from stretto.core.model import ItemKind, Run, Task
 from stretto.engine.engine import Engine
 from stretto.git.repository import Repository
 from stretto.reads import find
@@ -16,6 +16,8 @@ from stretto.reads.find import find_run, find_task
 from stretto.store.facts import load
 
 Args = Mapping[str, Any]
+#: items that stay open when the person writes to the agent: a running agent waits for exactly their answer
+KEPT = (ItemKind.QUESTION, ItemKind.PERMISSION)
 
 
 def words(args: Args, name: str) -> str:

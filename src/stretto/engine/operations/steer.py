@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stretto.core import inbox
+from stretto.core.approval import holds
 from stretto.core.driver import by_driver
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import (
@@ -26,9 +27,6 @@ from stretto.engine.operations import common, serving
 from stretto.engine.operations.submit import secrets_of
 from stretto.prompts import messages as prompts
 from stretto.prompts.messages import Comment
-
-#: items that stay open when the person writes to the agent: a running agent waits for exactly their answer
-KEPT = (ItemKind.QUESTION, ItemKind.PERMISSION)
 
 
 def answer(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -117,7 +115,7 @@ def _say(engine: Engine, args: common.Args, origin: Origin, text: str, *, revoke
     words = text if origin is Origin.COMMENTS else messages.text_for(engine.parts, f, origin, text)
     with engine.store.write() as tx:
         rows.withdraw_entries(tx, task.uid, "you sent it back")
-        rows.close_items(tx, task.uid, "you wrote to the agent", keep=KEPT)
+        rows.close_items(tx, task.uid, "you wrote to the agent", keep=common.KEPT)
         if revoke:
             tx.execute("UPDATE approvals SET revoked_at = ? WHERE task = ? AND revoked_at IS NULL", tx.now, task.uid)
             tx.event("approval.void", task=task.uid, reason="changes were requested")
@@ -244,7 +242,20 @@ def _require_shown(engine: Engine, task: Task, args: common.Args) -> None:
 
 
 def land(engine: Engine, args: common.Args) -> dict[str, Any]:
-    """Approve and let it land; a task that is on its way is hurried by nothing."""
+    """Let an approved task land that left the queue; a task that is on its way is hurried by nothing.
+
+    Raises StrettoError (`not_approved`) for one whose change nobody approved: `land` is no consent.
+    """
+    task = common.task_of(engine, args)
+    common.require_open(task)
+    f = common.facts_of(engine, task)
+    if not f.auto and not holds(f.approval, str(task.patch or "")):
+        raise StrettoError(
+            f"{task.id} is not approved",
+            code="not_approved",
+            object=task.uid,
+            hint=f"look at it (stretto diff {task.id}), then: stretto approve {task.id}",
+        )
     return approve(engine, args)
 
 
@@ -392,6 +403,7 @@ def _restart(engine: Engine, task: Task, fresh: bool) -> None:
             "paused": False,
             "interrupt": False,
             "attempts": {},
+            "cleaned": False,
         }
         rows.close_items(tx, task.uid, "taken up again")
         tx.execute("UPDATE items SET key = key || ':' || id WHERE task = ?", task.uid)
