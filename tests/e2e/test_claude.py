@@ -407,7 +407,9 @@ def test_trouble_with_the_model_is_told_and_survived(stage: Stage) -> None:
     stage.configure(CLAUDE_CODE_MAX_RETRIES="4")
     spec = "x [[err=529x2]] [[write path=a text=1]] [[err=429x1]] [[say=fine]]"
     stage.run(task("one", spec), approve="auto")
-    stage.wait(lambda: "retries: overloaded (529)" in ((stage.task("one")["session"] or {}).get("evidence") or []))
+    stage.wait(
+        lambda: any("overloaded (529)" in said for said in (stage.task("one")["session"] or {}).get("evidence") or [])
+    )
     assert stage.task("one")["session"]["status"] == "working"
     stage.wait_state("one", "landed")
     assert [e["data"]["reason"] for e in stage.events("session.retry")] == [

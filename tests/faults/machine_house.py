@@ -198,8 +198,9 @@ def stripped(value: Any) -> Any:
     """A status without what changes by itself."""
     if isinstance(value, dict):
         kept = {key: stripped(inner) for key, inner in value.items() if key not in AGES}
-        if "generation" in kept:  # a session: its status is watched
+        if "generation" in kept:  # a session: what is believed of it is watched, which takes a daemon
             kept.pop("status", None)
+            kept.pop("belief", None)
         return kept
     return [stripped(inner) for inner in value] if isinstance(value, list) else value
 

@@ -79,7 +79,14 @@ def test_status_has_the_promised_shape(ask, store):
     assert t["uid"] == rows.UID
     assert (t["stage"], t["state"], t["paused"]) == ("approve", "waiting", False)
     assert t["since"] == "1970-01-01T00:15:40Z"
-    assert t["workspace"] == {"path": "/bays/1", "slot": 1, "ports": {}, "database": None, "sandbox": "none"}
+    assert t["workspace"] == {
+        "path": "/bays/1",
+        "slot": 1,
+        "ports": {},
+        "database": None,
+        "sandbox": "none",
+        "git": "worktree",
+    }
     assert t["session"]["status"] == "working"
     assert t["session"]["age_s"] == 2.0
     assert t["checks"][0] | {"at": 0} == {

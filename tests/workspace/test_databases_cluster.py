@@ -160,3 +160,31 @@ def test_as_root_what_nobody_cannot_reach_is_refused(short_folder: Path, monkeyp
         _prefix(closed)
     assert "does not run as root" in refused.value.message
     assert str(closed.parent.parent) in refused.value.message
+
+
+def test_the_password_goes_aside_and_comes_back_with_its_server(short_folder: Path) -> None:
+    shop = Shop(short_folder, port="db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = str(free.getsockname()[1])
+    row = shop.make("one", PORT_DB=number)
+    place = shop.place(PORT_DB=number)
+    try:
+
+        def ask(script: str) -> str:
+            shop.branches.wake(row.owner, "task", place)
+            address = shop.branches.address(row, place)
+            done = query(address.url, address.env, script)
+            return done.stdout if done.returncode == 0 else f"refused: {done.stderr}"
+
+        assert ask("CREATE TABLE t (n integer); INSERT INTO t VALUES (7)") == ""
+        shop.branches.renew(row.owner, "task", "r1", place, "start")
+        assert "refused" in ask("SELECT n FROM t"), "it began anew"
+        assert ask("SELECT 1") == "1\n"
+        shop.branches.swap(row.owner, "task", "r1", "r2", place)
+        assert ask("SELECT n FROM t") == "7\n"
+        shop.branches.purge("r2", place)
+        assert ask("SELECT n FROM t") == "7\n"
+    finally:
+        shop.branches.drop(row.owner, "task", place)
+    assert list((short_folder / "ours").glob("*.pgpass")) == []

@@ -91,6 +91,8 @@ def wake(engine: Engine, args: common.Args) -> dict[str, Any]:
 def rest(engine: Engine, tasks: Iterable[Task]) -> None:
     """End what runs only for these tasks: servers, and, where no turn goes on, a database server."""
     for task in tasks:
+        if task.workspace is None:
+            continue
         end(task.workspace, task.held)
         f = common.facts_of(engine, task)
         if not f.turn_running or task.outcome is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stretto import files, proctree
@@ -124,11 +124,13 @@ class PostgresCluster:
                 server.stop()
                 server.forget_socket()
         failpoint("daemon.database.aside")
+        self._move_passfile(name, aside)
         self._marked.move(name, aside, "aside")
 
     def bring_back(self, name: str, aside: str, place: Place) -> None:
         """The way back; it is started when somebody needs it."""
         self._marked.move(aside, name, "branch")
+        self._move_passfile(aside, name)
         failpoint("daemon.database.back")
 
     def drop(self, name: str, place: Place, *, begun: bool = False) -> None:
@@ -141,7 +143,7 @@ class PostgresCluster:
                     server.forget_socket()
                 failpoint("daemon.database.drop")
                 self._marked.delete(name)
-        self._passfile(name.rpartition("_q")[0] or name).unlink(missing_ok=True)
+        self._passfile(name).unlink(missing_ok=True)
 
     def found(self) -> dict[str, Marker]:
         """As the protocol says."""
@@ -246,6 +248,11 @@ class PostgresCluster:
 
     def _passfile(self, name: str) -> Path:
         return self._marked.root / f"{name}.pgpass"
+
+    def _move_passfile(self, old: str, new: str) -> None:
+        """The password belongs to the server: it goes aside and comes back with it."""
+        with suppress(FileNotFoundError):
+            files.move_over(self._passfile(old), self._passfile(new))
 
     @staticmethod
     def _write_passfile(path: Path, user: str, password: str) -> None:
