@@ -268,3 +268,18 @@ def test_probing() -> None:
     assert probe(skipping, {"IS_SANDBOX": "1"}) is None
     if os.geteuid() == 0:
         assert "as root" in str(probe(skipping, {}))
+
+
+@pytest.mark.parametrize(("permissions", "asks"), [("ask", True), ("allow Edit", True), ("skip", False)])
+def test_its_own_face_asks_as_it_was_told(permissions: str, asks: bool, tmp_path: Path) -> None:
+    """With some models it would begin in its auto mode, which does not ask."""
+    spec = AgentSpec("claude", "claude", permissions=permissions)
+    values: dict[str, Any] = {"session": "s", "task": "r/t", "workspace": tmp_path, "folder": tmp_path, "env": {}}
+    context = SessionContext(**values, conversation=None, resume=False, model="opus", permissions=permissions)
+    face, pane = ClaudeAgent().tui(spec, context, None).argv, ClaudeAgent().pane(spec, context).argv
+    settings = [
+        json.loads(words[words.index("--settings") + 1]) if "--settings" in words else {} for words in (face, pane)
+    ]
+    assert [one.get("permissions") for one in settings] == [{"defaultMode": "default"} if asks else None] * 2
+    assert "hooks" in settings[1]
+    assert ("--dangerously-skip-permissions" in face) == (not asks)

@@ -181,7 +181,10 @@ def test_the_conversation_goes_on_unless_a_new_one_is_wanted(desk: Desk, tmp_pat
     folder.mkdir(parents=True)
     (folder / "11111111-1111-1111-1111-111111111111.jsonl").write_text("{}\n")
     assert "goes on" in desk.drive()[1]
-    assert desk.started()[1]["argv"] == ["--continue", "--model", "opus"]
+    words = desk.started()[1]["argv"]
+    assert words[:4] == ["--continue", "--model", "opus", "--settings"]
+    assert json.loads(words[4]) == {"permissions": {"defaultMode": "default"}}
+    assert len(words) == 5
     assert "begins" in desk.drive("--new")[1]
     assert "--session-id" in desk.started()[2]["argv"]
     assert desk.started()[2]["cwd"] == place

@@ -99,7 +99,15 @@ class ClaudeAgent:
         return Launch("stream", argv, env, conversation, first=((MessageKind.CONTROL.value, _initialize()),))
 
     def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
-        """Its own face, in the workspace."""
+        """Its own face, in the workspace; it asks as `permissions` say, whatever its model would do by itself."""
+        return self._face(spec, context, prompt, {})
+
+    def _face(
+        self, spec: AgentSpec, context: SessionContext, prompt: str | None, settings: Mapping[str, Any]
+    ) -> Launch:
+        rules = context.permissions or spec.permissions
+        if not parse_permissions(rules).skip:  # with some models it begins in its auto mode, which does not ask
+            settings = {**settings, "permissions": {"defaultMode": "default"}}
         if context.resume:
             which = ("--resume", context.conversation) if context.conversation else ("--continue",)
         else:
@@ -108,9 +116,10 @@ class ClaudeAgent:
             *_program(spec),
             *which,
             *_model(context.model or spec.model),
-            *_permissions(context.permissions or spec.permissions),
+            *_permissions(rules),
             *_mcp(spec.mcp),
             *spec.args,
+            *(("--settings", _line(settings)) if settings else ()),
             *(("--", prompt) if prompt else ()),
         )
         env = {"DISABLE_AUTOUPDATER": "1", **environment(spec, context)}
@@ -124,9 +133,8 @@ class ClaudeAgent:
     def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
         """Its own face with hooks that report to us, for this session alone."""
         spool = Spool(context.spool or context.folder, context.session, context.generation)
-        face = self.tui(spec, context, None)
-        settings = ("--settings", _line(claude_settings(spool)))
-        return replace(face, argv=(*face.argv, *settings), env={**_DEFAULTS, **face.env}, tui="claude")
+        face = self._face(spec, context, None, claude_settings(spool))
+        return replace(face, env={**_DEFAULTS, **face.env}, tui="claude")
 
     def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """A user message."""

@@ -285,7 +285,9 @@ class Host:
         self.asks += 1
         digest = hashlib.sha256(repr(dialog).encode()).hexdigest()[:8]
         self.asked = (f"{self.asks}-{digest}", dialog)
-        kind = "permission" if self.running and self.tui.permission(dialog) else "question"
+        # it may ask before the proof is seen that our message began its turn
+        begun = self.running or (self.courier is not None and self.courier.way.touched)
+        kind = "permission" if begun and self.tui.permission(dialog) else "question"
         options = [list(pair) for pair in dialog.options]
         keys = {key: key for key, _ in dialog.options}
         if kind == "permission":
