@@ -163,16 +163,17 @@ def _take_delivery(tx: Writer, session: Session, message: Message, state: ShimSt
     turn = message.kind is MessageKind.TURN
     if message.kind is MessageKind.CONTROL and message.origin is Origin.ANSWER:
         _resumes(tx, session, "got an answer")
-    tx.update(
-        Message,
-        (message.task, message.n),
-        state=Delivery.DELIVERED if turn else Delivery.DONE,
-        delivered_at=tx.now,
-    )
+    now = tx.one(Message, "task = ? AND n = ?", message.task, message.n)
+    if now is not None and now.result is None:  # its end may have been read just now: that stays
+        tx.update(
+            Message,
+            (message.task, message.n),
+            state=Delivery.DELIVERED if turn else Delivery.DONE,
+            delivered_at=tx.now,
+        )
     tx.event("message.delivered", task=message.task, n=message.n, kind=message.kind)
     if turn:
         tx.update(Session, session.id, parser={**session.parser, "began": True})
-        now = tx.one(Message, "task = ? AND n = ?", message.task, message.n)
         if now is not None and now.result is None:
             _resumes(tx, session, f"got message {message.n}")
 

@@ -437,7 +437,9 @@ def lose_turn(parts: Parts, session: Session, ending: Ending) -> None:
         first = tx.one(Message, reached, session.id) is None
         if ending.own and session.parser.get("handshake"):
             endings.fail_waiting(tx, session.task, ending.why)
-        for message in tx.select(Message, "session = ? AND state IN ('written', 'delivered')", session.id):
+        for message in tx.select(
+            Message, "session = ? AND state IN ('written', 'delivered') AND result IS NULL", session.id
+        ):
             changes = endings.fate(message, endings.reached(session, message, state), ending, first=first)
             if changes.get("result") is not None:
                 changes |= {"reason": ending.why, "ended_at": tx.now}
