@@ -17,7 +17,7 @@ from typing import Any
 
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import cut
-from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage
+from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage, parsed
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import ItemKind, TurnResult, Usage
 from stretto.interfaces import Signal
@@ -36,11 +36,8 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
     """All signals of one line."""
     if not line.strip():
         return []
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
+    message = parsed(line)
+    if message is None:
         return garbage(len(line), state)
     method, params = as_text(message.get("method")), as_object(message.get("params"))
     if method and isinstance(message.get("id"), str | int):

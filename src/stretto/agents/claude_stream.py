@@ -13,7 +13,6 @@ Requests of a turn that never ended stay counted; the next process' totals know 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -22,7 +21,7 @@ from stretto.agents import quotas
 from stretto.agents.claude_asks import asked
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import describe
-from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, untried
+from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed, untried
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
@@ -48,11 +47,8 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
         return []
     if b'"content_block_delta"' in line[:200] and line.startswith(b'{"type":"stream_event"'):
         return []  # most lines of a busy agent are these: not worth reading
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
+    message = parsed(line)
+    if message is None:
         return garbage(len(line), state)
     read = _READERS.get(as_text(message.get("type")))
     return list(read(message, state)) if read else []

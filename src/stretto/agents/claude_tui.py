@@ -7,13 +7,12 @@ the same each time. The end of a turn is the last message's `end_turn`; `turn_du
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stretto.agents.shapes import as_count, as_list, as_object, as_text
+from stretto.agents.shapes import as_count, as_list, as_object, as_text, parsed
 from stretto.agents.tui import Dialog, Place, View, boxed, numbered
 from stretto.core.model import Usage
 from stretto.interfaces import Signal
@@ -64,9 +63,8 @@ class ClaudeTui:
 
     def line(self, source: str, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """A line of a transcript; what is not known is passed over."""
-        try:
-            said = as_object(json.loads(line))
-        except (ValueError, RecursionError):
+        said = parsed(line)
+        if said is None:
             return []
         message = as_object(said.get("message"))
         if said.get("type") == "assistant":

@@ -21,7 +21,7 @@ from typing import Any
 from stretto.agents import quotas
 from stretto.agents.codex_asks import asked
 from stretto.agents.limits import is_limit
-from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage, untried
+from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage, parsed, untried
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
@@ -46,11 +46,8 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
         return []
     if line.startswith(b'{"method":"item/') and (b'/delta"' in line[:80] or b'Delta"' in line[:80]):
         return []  # most lines of a busy agent are pieces of what comes whole later
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
+    message = parsed(line)
+    if message is None:
         return garbage(len(line), state)
     method, params = as_text(message.get("method")), as_object(message.get("params"))
     if method and isinstance(message.get("id"), str | int):

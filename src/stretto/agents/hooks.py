@@ -25,7 +25,7 @@ from typing import Any
 from stretto import files
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import DETAIL, describe
-from stretto.agents.shapes import Json, as_list, as_object, as_text
+from stretto.agents.shapes import Json, as_list, as_object, as_text, parsed
 from stretto.core.evidence import Sign, Source, What
 
 PROGRAM = Path(__file__).resolve().with_name("hook.sh")
@@ -193,7 +193,7 @@ def _bytes(place: int, name: str, cursor: int, limit: int) -> tuple[bytes, float
 
 
 def _report(place: int, line: bytes, changed: float, forget: bool) -> Report | None:
-    value = _json(line)
+    value = parsed(line) or {}
     event, session, generation = as_text(value.get("event")), as_text(value.get("session")), value.get("generation")
     if not event or not isinstance(generation, int):
         return None
@@ -201,18 +201,11 @@ def _report(place: int, line: bytes, changed: float, forget: bool) -> Report | N
     said: Json = {}
     if body and "/" not in body:
         name = f"body.{body}"
-        said = _json(_bytes(place, name, 0, BODY)[0])
+        said = parsed(_bytes(place, name, 0, BODY)[0]) or {}
         if forget:
             with suppress(OSError, ValueError):
                 os.unlink(name, dir_fd=place)
     return Report(session, generation, event, _time(as_text(value.get("up")), changed), said)
-
-
-def _json(data: bytes) -> Json:
-    try:
-        return as_object(json.loads(data))
-    except (ValueError, RecursionError):
-        return {}
 
 
 def _time(up: str, changed: float) -> float:

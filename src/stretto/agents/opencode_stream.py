@@ -21,7 +21,7 @@ from typing import Any
 
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import answers, cut, describe, questions_text
-from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, untried
+from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed, untried
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import ItemKind, TurnResult, Usage
 from stretto.interfaces import Signal
@@ -40,11 +40,8 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
     """All signals of one line."""
     if not line.strip():
         return []
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
+    message = parsed(line)
+    if message is None:
         return garbage(len(line), state)
     if "unfit" in message:
         return list(_unfit(as_text(message["unfit"]) or "its server did not begin", state))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stretto.agents.programs import why_not_startable
-from stretto.agents.shapes import as_count, as_object, as_text, garbage
+from stretto.agents.shapes import as_count, as_object, as_text, garbage, parsed
 from stretto.core.errors import StrettoError
 from stretto.core.model import AgentSpec, MessageKind, SessionStatus, TurnResult, Usage
 from stretto.interfaces import Agent, Launch, SessionContext, Signal
@@ -64,9 +64,8 @@ class PaneAgent:
 
     def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """A line of the host."""
-        try:
-            said = as_object(json.loads(line))
-        except (ValueError, RecursionError):
+        said = parsed(line)
+        if said is None:
             return garbage(len(line), state)
         type, data = as_text(said.get("signal")), as_object(said.get("data"))
         if type not in _KNOWN or not _fits(type, data):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stretto.agents.questions import answers, cut, describe, questions_of, questions_text
-from stretto.agents.shapes import Json, as_list, as_object, as_text
+from stretto.agents.shapes import Json, as_list, as_object, as_text, parsed
 from stretto.core.model import ItemKind
 from stretto.interfaces import Signal
 
@@ -27,11 +27,7 @@ def asked(message: Json) -> Signal | None:
     if not request or method not in _DIALOGS:
         return None
     if title.startswith(MARK):
-        try:
-            what = as_object(json.loads(title.removeprefix(MARK)))
-        except (ValueError, RecursionError):
-            what = {}
-        return _ours(request, what)
+        return _ours(request, parsed(title.removeprefix(MARK)) or {})
     return _foreign(request, str(method), title, message)
 
 

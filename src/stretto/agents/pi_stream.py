@@ -11,7 +11,6 @@ tokens, output with the reasoning. Failed and aborted requests tell what they us
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from stretto.agents.limits import is_limit
 from stretto.agents.pi_asks import asked
 from stretto.agents.questions import describe
-from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage
+from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
@@ -35,11 +34,8 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
     """All signals of one line."""
     if not line.strip() or line.startswith(b'{"type":"message_update"'):
         return []  # most lines of a busy agent are these: not worth reading
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
+    message = parsed(line)
+    if message is None:
         return garbage(len(line), state)
     read = _READERS.get(as_text(message.get("type")))
     return list(read(message, state)) if read else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,15 @@ Json = dict[str, Any]
 def as_object(value: Any) -> Json:
     """The value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def parsed(data: bytes | str) -> Json | None:
+    """The object that this JSON text is; None for any other text, however broken or deep."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def as_list(value: Any) -> list[Any]:
