@@ -18,6 +18,7 @@ from tests.support.world import SOURCES
 PACKAGE = SOURCES / "stretto"
 SPAWNERS = (
     "process.py",
+    "spawn.py",
     "terminal/launch.py",
     "shim/host_system.py",
     "agents/gemini_bridge.py",  # an agent's process itself: what it starts ends with its session
@@ -257,9 +258,7 @@ def named_points() -> dict[str, str]:
 
 
 #: calls that make something durable, or start something that outlives the call
-DURABLE = re.compile(
-    r"os\.(fsync|replace|rename|link)|.*\.executescript|process\.(run|spawn_detached)|spawn_detached|run_detached"
-)
+DURABLE = re.compile(r"os\.(fsync|replace|rename|link)|.*\.executescript|process\.run|spawn\.detached")
 #: git's verbs that change a ref, a registration or somebody's files, by their first words
 CHANGING = {
     ("update-ref",),

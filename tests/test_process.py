@@ -65,7 +65,7 @@ def test_a_file_keeps_both_streams_with_beginning_and_end(tmp_path: Path) -> Non
     assert text.endswith("200000\nlast\n")
     assert "bytes left out" in text
     assert done.cut
-    assert len(text) < 20_000 + process._CHUNK + 100
+    assert len(text) < 20_000 + process.CHUNK + 100
     assert log.stat().st_mode & 0o777 == 0o600
 
 
@@ -121,8 +121,8 @@ def test_clean_environment_drops_what_is_ours() -> None:
 
 def test_a_detached_process_survives_its_starter_and_gets_its_input(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from stretto import process; import sys\n"
-        "print(process.spawn_detached(['/bin/sh', '-c', 'cat > got; echo up >> log; exec sleep 100'],"
+        "from pathlib import Path; from stretto import spawn; import sys\n"
+        "print(spawn.detached(['/bin/sh', '-c', 'cat > got; echo up >> log; exec sleep 100'],"
         " cwd=Path(sys.argv[1]), env={'PATH': '/bin:/usr/bin', 'MARK': sys.argv[1]}, stdin_bytes=b'secret'*50000))"
     )
     env = ENV | {"PYTHONPATH": os.pathsep.join(sys.path)}

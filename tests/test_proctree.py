@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stretto import process, proctree
+from stretto import process, proctree, spawn
 from tests.support.waiting import wait_for
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -61,7 +61,7 @@ def test_end_tree_ends_groups_sessions_orphans_and_the_stubborn_and_nobody_else(
     mark = f"MARK={tmp_path}"
     env = ENV | {"MARK": str(tmp_path)}
     other = subprocess.Popen(["sleep", "100"], env=ENV | {"MARK": f"{tmp_path}x"})
-    pid = process.spawn_detached([sys.executable, "-c", TREE], cwd=tmp_path, env=env)
+    pid = spawn.detached([sys.executable, "-c", TREE], cwd=tmp_path, env=env)
     at = proctree.start_time(pid)
     try:
         wait_for(lambda: text_of(tmp_path / "pids").endswith("end\n"))

@@ -1,4 +1,4 @@
-"""The one place that starts and ends processes.
+"""Processes that are run to their end.
 
 Specification.
 - `run`: a child gets a session (and so a process group) of its own, no terminal, an empty or given stdin, exactly the
@@ -6,15 +6,13 @@ Specification.
   of its group is ended. At the limit, or when `stop` says so, the whole group gets TERM, and KILL after `grace`.
 - Output held in memory is capped; the pipe is still drained, so that a talkative child never blocks. Output to a file
   keeps its beginning and its end.
-- `spawn_detached`: the child survives us. It is reaped by later calls, and a zombie counts as dead everywhere.
 
-Who a process is, and how exactly those that are meant are ended, is in proctree.py.
+Those that live on are in spawn.py. Who a process is, and how exactly those that are meant are ended, is in proctree.py.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import selectors
 import signal
 import subprocess
@@ -24,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from stretto import proctree
 from stretto.core.errors import StrettoError, TimedOut, Unavailable
@@ -35,7 +33,8 @@ MEMORY_LIMIT = 64 << 20
 FILE_LIMIT = 16 << 20
 #: how often a running child is looked at for `stop`, seconds
 _LOOK = 0.1
-_CHUNK = 1 << 16
+#: bytes that are read or written at once
+CHUNK = 1 << 16
 
 #: what a process of an agent, a check or git never inherits from the daemon or from the shell that started it
 _PRIVATE = frozenset(
@@ -145,22 +144,6 @@ def run(
     return _checked(completed, timeout) if check else completed
 
 
-def run_inherited(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> int:
-    """Run a program with our own terminal and wait for it; its exit code. Ctrl-C reaches it, too, and it decides.
-
-    Raises Unavailable if it cannot be started.
-    """
-    try:
-        child = subprocess.Popen(list(argv), cwd=cwd, env=dict(env))
-    except OSError as error:
-        raise _cannot_start(argv[0], cwd, error) from error
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue
-
-
 def _checked(completed: Completed, timeout: float | None) -> Completed:
     if completed.timed_out:
         raise TimedOut(f"{completed.argv[0]} did not end within {timeout:g} s", object=completed.argv[0])
@@ -184,10 +167,11 @@ def _start(
             bufsize=0,
         )
     except OSError as error:
-        raise _cannot_start(argv[0], cwd, error) from error
+        raise cannot_start(argv[0], cwd, error) from error
 
 
-def _cannot_start(program: str, cwd: Path, error: OSError) -> Unavailable:
+def cannot_start(program: str, cwd: Path, error: OSError) -> Unavailable:
+    """Why a program did not start, as an error to raise."""
     if not cwd.is_dir():
         return Unavailable(f"the folder {cwd} does not exist", object=str(cwd), code="folder_missing")
     if isinstance(error, FileNotFoundError):
@@ -289,7 +273,7 @@ class _Conversation:
                 self._step()
             self._drain()
         finally:
-            _end_group(self._child, self._grace)
+            end_group(self._child, self._grace)
             self._close()
 
     def _register(self) -> None:
@@ -334,11 +318,11 @@ class _Conversation:
         else:
             return
         self._over = True
-        _end_group(self._child, self._grace)
+        end_group(self._child, self._grace)
 
     def _feed(self, fd: int) -> None:
         try:
-            self._input = self._input[os.write(fd, self._input[:_CHUNK]) :]
+            self._input = self._input[os.write(fd, self._input[:CHUNK]) :]
         except BlockingIOError:
             return
         except BrokenPipeError:
@@ -350,7 +334,7 @@ class _Conversation:
     def _read(self, fd: int, name: str) -> bool:
         """Take one chunk; False when there is nothing more for now, or for ever."""
         try:
-            data = os.read(fd, _CHUNK)
+            data = os.read(fd, CHUNK)
         except BlockingIOError:
             return False
         if data:
@@ -383,7 +367,7 @@ def _exited(child: subprocess.Popen[bytes]) -> bool:
     return child.poll() is not None
 
 
-def _end_group(child: subprocess.Popen[bytes], grace: float) -> None:
+def end_group(child: subprocess.Popen[bytes], grace: float) -> None:
     """TERM, then KILL what is left of the child's group; reap the child."""
     if child.returncode is not None:
         return
@@ -414,141 +398,3 @@ def _signal_group(group: int, number: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-# ---------------------------------------------------------------- detached processes
-
-
-def spawn_detached(
-    argv: Sequence[str],
-    *,
-    cwd: Path,
-    env: Mapping[str, str],
-    stdin_bytes: bytes = b"",
-    output: Path | None = None,
-    timeout: float = 10.0,
-    inherit: Sequence[int] = (),
-) -> int:
-    """Start a process that outlives us: its own session, its stdin is `stdin_bytes`, its output appended to a file.
-
-    It has the descriptors of `inherit` under the same numbers. Returns its pid. Raises Unavailable if it cannot be
-    started or does not take its stdin within `timeout` seconds.
-    """
-    proctree.reap()
-    sink = os.open(output or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.PIPE if stdin_bytes else subprocess.DEVNULL,
-            stdout=sink,
-            stderr=sink,
-            start_new_session=True,
-            bufsize=0,
-            pass_fds=tuple(inherit),
-        )
-    except OSError as error:
-        raise _cannot_start(argv[0], cwd, error) from error
-    finally:
-        os.close(sink)
-    proctree.adopt(child)
-    _hand_over(child, stdin_bytes, timeout)
-    return child.pid
-
-
-class Piped:
-    """A child that is spoken with over its stdin and stdout for as long as it lives. One thread at a time."""
-
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
-        self._child = child
-
-    def fileno(self) -> int:
-        """The descriptor of its output, readable when it said something and when it closed it; -1 after `close`."""
-        pipe = self._child.stdout
-        return -1 if pipe is None or pipe.closed else pipe.fileno()
-
-    def send(self, data: bytes) -> bool:
-        """Write all of it; False if the child reads no more."""
-        pipe = self._child.stdin
-        if pipe is None or pipe.closed:
-            return False
-        try:
-            pipe.write(data)
-            pipe.flush()
-        except OSError:
-            return False
-        return True
-
-    def read(self, patience: float) -> bytes | None:
-        """What it said; None when it says nothing for `patience` seconds, empty when it closed its output."""
-        fd = self.fileno()
-        if fd < 0:
-            return b""
-        return os.read(fd, 1 << 18) if select.select([fd], [], [], patience)[0] else None
-
-    def close(self, patience: float) -> None:
-        """End its input and see it end; killed if it does not within `patience` seconds. What it still says is lost."""
-        deadline = time.monotonic() + patience
-        pipes = (self._child.stdin, self._child.stdout)
-        if pipes[0] is not None:
-            with suppress(OSError):
-                pipes[0].close()
-        while self.read(max(0.0, deadline - time.monotonic())):
-            pass  # one whose words nobody takes may not end
-        if pipes[1] is not None:
-            pipes[1].close()
-        try:
-            self._child.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-
-
-def spawn_piped(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> Piped:
-    """Start a program to speak with, in a session of its own. Raises Unavailable if it cannot be started."""
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise _cannot_start(argv[0], cwd, error) from error
-    return Piped(child)
-
-
-def _hand_over(child: subprocess.Popen[bytes], data: bytes, timeout: float) -> None:
-    """Write all of stdin and close it; a child that does not take it is ended, since it would never start."""
-    if child.stdin is None:
-        return
-    pipe, view, deadline = child.stdin, memoryview(data), time.monotonic() + timeout
-    os.set_blocking(pipe.fileno(), False)
-    try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(pipe, selectors.EVENT_WRITE)
-            while view and selector.select(max(0.0, deadline - time.monotonic())):
-                view = view[os.write(pipe.fileno(), view[:_CHUNK]) :]
-    except BrokenPipeError:
-        pass
-    finally:
-        pipe.close()
-    if view:
-        _end_group(child, 0.0)
-        raise Unavailable("the process did not read its input", object=str(child.args), code="program_unusable")
-
-
-def become(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str]) -> NoReturn:
-    """Replace this process by a program: its terminal, signals and exit code are then the program's own.
-
-    Raises Unavailable if that cannot be done; the current folder may have changed then.
-    """
-    try:
-        os.chdir(cwd)
-        os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 - this module is the one place for it
-    except OSError as error:
-        raise _cannot_start(argv[0], cwd, error) from error

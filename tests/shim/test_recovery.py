@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stretto import process, proctree
+from stretto import proctree, spawn
 from stretto.core.errors import Conflict
 from stretto.shim import host_system
 from stretto.shim.recover import recover
@@ -127,7 +127,7 @@ def test_after_a_reboot_old_pids_mean_nothing(session):
     one = session(shell("echo up; sleep 600")).start()
     one.said(b"up\n")
     one.kill_shim()
-    bystander = process.spawn_detached(["sleep", "600"], cwd=Path("/"), env=dict(os.environ))
+    bystander = spawn.detached(["sleep", "600"], cwd=Path("/"), env=dict(os.environ))
     start = proctree.start_time(bystander)
     assert start
     (one.folder / "agent.json").write_text(
@@ -141,7 +141,7 @@ def test_after_a_reboot_old_pids_mean_nothing(session):
 def test_a_reused_pid_is_not_touched(session):
     one = session(shell("true")).start()
     one.over()
-    bystander = process.spawn_detached(["sleep", "600"], cwd=Path("/"), env=dict(os.environ))
+    bystander = spawn.detached(["sleep", "600"], cwd=Path("/"), env=dict(os.environ))
     start = proctree.start_time(bystander)
     assert start
     (one.folder / "agent.json").write_text(f'{{"pid": {bystander}, "start_time": {start - 5}, "pgid": {bystander}}}')

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stretto import files, net, process, proctree
+from stretto import files, net, process, proctree, spawn
 from stretto.checks import artifacts
 from stretto.core.errors import StrettoError, TimedOut
 from stretto.core.model import CheckResult, CheckSpec, ServerSpec
@@ -215,7 +215,7 @@ def start(spec: ServerSpec, cwd: Path, env: Mapping[str, str], output: Path, wra
     if port is not None:
         whole["PORT"] = str(port)
     failpoint("daemon.serve.spawn.before")
-    pid = process.spawn_detached([*wrapper, "/bin/sh", "-c", spec.run], cwd=cwd, env=whole, output=output)
+    pid = spawn.detached([*wrapper, "/bin/sh", "-c", spec.run], cwd=cwd, env=whole, output=output)
     failpoint("daemon.serve.spawn.after")
     return Server(spec, port, pid, proctree.start_time(pid), output)
 

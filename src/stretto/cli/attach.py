@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
+from stretto import spawn
 from stretto.cli.common import note, steer, task_argument
 from stretto.client import Json
 from stretto.core.errors import StrettoError
-from stretto.process import become
 from stretto.terminal.tmux import environment, words
 
 #: seconds that a terminal may take until it stands, and between two looks
@@ -43,7 +43,7 @@ def attach_command(task: str, interrupt: bool, read_only: bool) -> None:
     sys.stdout.flush()
     only = ("-r",) if read_only else ()
     argv = words("tmux", place, "attach-session", *only, "-t", f"={found['name']}")
-    become(argv, cwd=Path("/"), env=environment(os.environ))
+    spawn.become(argv, cwd=Path("/"), env=environment(os.environ))
 
 
 def _found(task: str, interrupt: bool, read_only: bool) -> Json:

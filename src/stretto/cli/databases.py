@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
+from stretto import spawn
 from stretto.cli.common import emit, json_option, note, on_terminal, read, steer, task_argument
 from stretto.cli.text import clean
 from stretto.cli.workspace import wake
 from stretto.client import Json
 from stretto.core.errors import StrettoError
-from stretto.process import become
 
 
 @click.group("db")
@@ -108,4 +108,4 @@ def shell(task: str) -> None:
     wake(task, at)
     words = ["sqlite3", at.removeprefix("sqlite:///")] if at.startswith("sqlite:///") else ["psql", at]
     sys.stdout.flush()
-    become(words, cwd=Path(found["path"]), env={**os.environ, **told["env"]})
+    spawn.become(words, cwd=Path(found["path"]), env={**os.environ, **told["env"]})

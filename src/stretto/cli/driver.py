@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
+from stretto import spawn
 from stretto.cli.common import note, steer
 from stretto.cli.spaces import asked, set_up
 from stretto.cli.text import clean
 from stretto.core.errors import StrettoError
-from stretto.process import become
 
 
 @click.command("driver")
@@ -41,4 +41,4 @@ def driver_command(here: bool, agent: str | None, fresh: bool, trust: bool, unsa
     going = "goes on" if told["resumed"] else "begins"
     note(f"{clean(str(told['agent']))} {going} in {clean(str(told['cwd']))}")
     sys.stdout.flush()
-    become(told["argv"], cwd=Path(told["cwd"]), env={**os.environ, **told["env"]})
+    spawn.become(told["argv"], cwd=Path(told["cwd"]), env={**os.environ, **told["env"]})

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
+from stretto import spawn
 from stretto.cli.common import emit, json_option, note, on_terminal, read, steer
 from stretto.cli.run import ask_trust
 from stretto.cli.text import clean
 from stretto.client import Json
 from stretto.core.errors import StrettoError
-from stretto.process import run_inherited
 
 
 @click.group("workspace")
@@ -63,7 +63,7 @@ def set_up(result: Json) -> None:
         note(f"$ {clean(str(command['run']))}")
         argv = ["/bin/sh", "-c", 'exec /bin/sh -c "$1" >&2', "sh", str(command["run"])]
         began = time.monotonic()
-        code = run_inherited(argv, cwd=Path(result["path"]), env=env)
+        code = spawn.inherited(argv, cwd=Path(result["path"]), env=env)
         note(f"  took {time.monotonic() - began:.1f} s")
         if code != 0:
             raise StrettoError(

@@ -9,12 +9,12 @@ from typing import NoReturn
 
 import click
 
+from stretto import spawn
 from stretto.cli.common import emit, json_option, note, on_terminal, read, steer, task_argument
 from stretto.cli.text import clean, local_time
 from stretto.client import Json
 from stretto.core.database_url import CLUSTER_ROLE
 from stretto.core.errors import StrettoError, UsageError
-from stretto.process import become
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -50,7 +50,7 @@ def _become(task: str, words: list[str]) -> NoReturn:
     told = read("env", task=task)
     wake(task, told["env"].get("DATABASE_URL", ""))
     sys.stdout.flush()
-    become(words, cwd=path, env={**os.environ, **told["env"]})
+    spawn.become(words, cwd=path, env={**os.environ, **told["env"]})
 
 
 def wake(task: str, url: str) -> None:

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stretto import spawn
 from stretto.core.errors import BY_EXIT_CODE, StrettoError, Unavailable
 from stretto.failpoints import failpoint
 from stretto.home import Home
-from stretto.process import clean_environment, spawn_detached
+from stretto.process import clean_environment
 from stretto.proctree import start_time
 
 #: seconds in which a daemon must answer; recovery of many tasks counts in
@@ -29,7 +30,7 @@ _TESTING = ("STRETTO_TESTING", "STRETTO_FAILPOINT", "STRETTO_TEST_CLOCK")
 def launch(home: Home, ping: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
     """Start a daemon for this home and return what it tells of itself. Raises Unavailable with the end of its log."""
     failpoint("cli.daemon.spawn.before")
-    pid = spawn_detached(command(), cwd=home.path, env=environment(home), output=_fresh(home.daemon_output))
+    pid = spawn.detached(command(), cwd=home.path, env=environment(home), output=_fresh(home.daemon_output))
     failpoint("cli.daemon.spawn.after")
     deadline = time.monotonic() + PATIENCE
     pause = 0.01

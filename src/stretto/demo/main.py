@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from stretto import process
+from stretto import process, spawn
 from stretto.core.errors import StrettoError
 from stretto.core.model import Event
 from stretto.core.stats import Summary, summarize
@@ -100,7 +100,7 @@ def _play(stage: Stage, agent: str | None) -> int:
     limit = TIMEOUT if scripted else REAL_TIMEOUT
     words += ["--timeout", str(limit)]
     threading.Thread(target=_be_the_person, args=(stage, limit), daemon=True).start()
-    code = process.run_inherited([sys.executable, "-m", "stretto", *words], cwd=stage.repository, env=stage.env)
+    code = spawn.inherited([sys.executable, "-m", "stretto", *words], cwd=stage.repository, env=stage.env)
     events = _events(stage)
     print("\n$ git log --oneline --graph main")
     print(_must(stage.run("git", "log", "--oneline", "--graph", "main")).stdout.decode())

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stretto import files, process, proctree
+from stretto import files, proctree, spawn
 from stretto.core.errors import Conflict, StrettoError, Unavailable, UsageError
 from stretto.failpoints import failpoint
 from stretto.interfaces import ShimState
@@ -55,7 +55,7 @@ class FolderShims:
         try:
             _prepare(folder, spec, secrets)
             failpoint("daemon.shim.spawn.before")
-            pid = process.spawn_detached(
+            pid = spawn.detached(
                 [self._python, "-I", "-S", str(HOST), str(folder), str(lock)],
                 cwd=Path("/"),
                 env={name: os.environ[name] for name in _SHIM_ENV if name in os.environ},

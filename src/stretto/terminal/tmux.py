@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from stretto import files, process
+from stretto import files, process, spawn
 from stretto.core.errors import StrettoError, Unavailable
 from stretto.terminal.words import CONFIG, Reply, greeting, line, reply
 
@@ -69,7 +69,7 @@ class Terminal:
         self.socket, self.program = socket, program
         self._env = environment(env)
         self._lock = threading.RLock()
-        self._client: process.Piped | None = None
+        self._client: spawn.Piped | None = None
         self._buffer = b""
 
     # ---- life
@@ -121,7 +121,7 @@ class Terminal:
             return self._client is not None and self._read(0.0) is not False
 
     def _connect(self, *command: str) -> None:
-        self._client = process.spawn_piped(
+        self._client = spawn.piped(
             words(self.program, self.socket, "-C", *command), cwd=self.socket.parent, env=self._env
         )
         try:

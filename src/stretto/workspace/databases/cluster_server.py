@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from stretto import files, process, proctree
+from stretto import files, process, proctree, spawn
 from stretto.core.errors import StrettoError, Unavailable
 from stretto.failpoints import failpoint
 from stretto.home import runtime_folder
@@ -138,7 +138,7 @@ class ClusterServer:
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with _opened(self.data) as (place, inherit):
             failpoint("daemon.database.spawn.before")
-            pid = process.spawn_detached(
+            pid = spawn.detached(
                 [*prefix, str(found / "postgres"), "-D", place, *words],
                 cwd=Path("/"),
                 env=_environment(),
