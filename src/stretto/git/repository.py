@@ -1,4 +1,4 @@
-"""`Repository`: all of git that the rest of stretto may use, as the `Git` protocol of `interfaces.py`.
+"""`Repository`: all of git that the rest of stretto may use, as the `Git` protocol of `interfaces/`.
 
 It is a table of contents: every method names the part of this package that does the work. Objects are safe to share
 between threads; they hold no state but paths.

@@ -36,7 +36,7 @@ _SHIM_ENV = ("PATH", "HOME", "TMPDIR", *PRIVATE)
 
 
 class FolderShims:
-    """The `Shims` of interfaces.py: real processes, spoken with through their folders. Thread-safe, without state."""
+    """The `Shims` of interfaces/: real processes, spoken with through their folders. Thread-safe, without state."""
 
     def __init__(self, python: str = sys.executable, ready_seconds: float = 30.0) -> None:
         self._python = python
