@@ -12,13 +12,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from stretto.agents.hooks import Report
 from stretto.agents.shapes import as_count, as_list, as_object, as_text, parsed
-from stretto.agents.tui import Dialog, Place, View, boxed, numbered
+from stretto.agents.tui import Dialog, Place, View, boxed, numbered, permitting, unnumbered
+from stretto.core.evidence import What
 from stretto.core.model import Usage
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
 _FOLDED = re.compile(r"(\[(Pasted text|\.\.\.Truncated text) #\d+[^\]]*\]\s*)+")
+#: what stands below a dialog, with numbered options or without
+_KEYS = re.compile(r"\b(Enter|Esc|Tab|Space) to \w+|Press Enter|any key", re.IGNORECASE)
+_CHECKBOX = re.compile(r"\[.\] ")
 _HINT = re.compile(r'Try ".*"')
 _NAME = re.compile(r"[^A-Za-z0-9]")
 _INTERRUPTED = "[Request interrupted by user"
@@ -45,12 +50,16 @@ class ClaudeTui:
             composer=text,
             folded=text is not None and bool(_FOLDED.fullmatch(text)),
             working="esc to interrupt" in screen.foot,
-            dialog=numbered(screen) if text is None else None,
+            dialog=_dialog(screen) if text is None else None,
         )
 
-    def permission(self, dialog: Dialog) -> bool:
-        """Whether it asks to be allowed something."""
-        return "Do you want" in dialog.text
+    def title(self, title: str) -> What | None:
+        """Nothing: it stays the same."""
+        return None
+
+    def conversation(self, report: Report) -> str | None:
+        """None: we choose its name."""
+        return None
 
     def sources(self, place: Place) -> Sequence[tuple[str, Path]]:
         """The transcript of the conversation and those of its sub-agents."""
@@ -76,6 +85,16 @@ class ClaudeTui:
         if said.get("type") == "system" and said.get("subtype") == "turn_duration" and "ending" in state:
             return [Signal("turn_ended", as_object(state.pop("ending")))]
         return []
+
+
+def _dialog(screen: Screen) -> Dialog | None:
+    """A permission, a question, or something that can only be answered where it stands."""
+    dialog = numbered(screen)
+    if dialog is None:
+        return None if "esc to interrupt" in screen.foot else unnumbered(screen, _KEYS)
+    if any(_CHECKBOX.match(words) for _, words in dialog.options):  # a digit there answers nothing yet
+        return unnumbered(screen, _KEYS) or Dialog(dialog.text, ())
+    return permitting(dialog) if "Do you want" in dialog.text else dialog
 
 
 def _prompt(message: dict[str, Any]) -> Iterator[Signal]:

@@ -54,9 +54,10 @@ class PaneAgent:
         return MessageKind.INTERRUPT.value, json.dumps({"interrupt": number})
 
     def answer(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
-        """The key of an option; a dialog takes no other words."""
+        """The key of an option, else the person's words, which the host gives to a dialog that takes some."""
         key = as_object(payload.get("keys")).get(str(answer.get("key")))
-        return json.dumps({"answer": payload.get("request"), "key": str(key)}) if key is not None else None
+        said = {"text": as_text(answer.get("text")) or as_text(answer.get("key"))} if key is None else {"key": str(key)}
+        return json.dumps({"answer": payload.get("request"), **said})
 
     def refused(self, stderr: bytes) -> str | None:
         """What the agent itself says on its last screen."""

@@ -1,8 +1,8 @@
 """The host of a pane: it owns a tmux in which an agent shows its own interface, and says what it learns as signals.
 
 Run by the shim as `python -I pane_host.py FOLDER`; FOLDER holds `pane.json`. On its standard input it reads requests, a
-JSON object a line: {turn: TEXT}, {interrupt: N}, {answer: REQUEST, key: KEY}. On its standard output it says signals
-(interfaces.Signal), a JSON object a line: {signal, data}.
+JSON object a line: {turn: TEXT}, {interrupt: N}, {answer: REQUEST, key: KEY} or, in free words, {answer: REQUEST, text:
+WORDS}. On its standard output it says signals (interfaces.Signal), a JSON object a line: {signal, data}.
 
 Specification.
 - One message is under way at a time; the next one waits until the turn of the one before is over. How one is delivered,
@@ -11,7 +11,9 @@ Specification.
   after an interrupt the screen is believed alone. Turns that the person begins in the terminal belong to no message.
 - What the agent does is judged by the daemon: what hooks and files report is passed on as signs (core/evidence.py).
 - A dialog becomes a question, and is withdrawn when it is gone. An answer is given only to the dialog that it was asked
-  for, seen right before the key.
+  for, seen right before the key; one that stands there afterwards is asked about anew, as another question. What only
+  its own terminal can answer, and a screen that stands still and makes no sense, is told as a question without options.
+- Screens of a program's start that ask nothing of the person are passed by as they stand, a few times at the most.
 - The end of the agent, of tmux, of our input ends us; the shim ends what is left. An agent's last screen is our last
   words, with its exit code.
 - `attended`: the pane was opened for a person, who is waited for so many seconds; when nobody shows it any more and no
@@ -29,7 +31,8 @@ import select
 import sys
 import time
 from collections import deque
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +40,6 @@ if __name__ == "__main__":  # a program of its own: our package is found from he
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from stretto.agents import hooks
-from stretto.agents.claude_tui import ClaudeTui
-from stretto.agents.scripted_tui import ScriptedTui
 from stretto.agents.tails import Tails
 from stretto.agents.tui import Dialog, Place, Tui, View
 from stretto.core import delivery
@@ -50,13 +51,23 @@ from stretto.terminal import launch
 from stretto.terminal.pane import Courier, Facts, Pane
 from stretto.terminal.tmux import Gone, Terminal
 
-TUIS: dict[str, type[Tui]] = {"claude": ClaudeTui, "scripted": ScriptedTui}
+#: the word of a launch -> "module:class"
+TUIS: dict[str, str] = {
+    "claude": "stretto.agents.claude_tui:ClaudeTui",
+    "scripted": "stretto.agents.scripted_tui:ScriptedTui",
+}
 #: the exit code when tmux went away below the agent
 NO_TERMINAL = 69
 #: seconds between two looks: while something is delivered, while something happens, and otherwise
 _BUSY, _WORKING, _QUIET = 0.05, 0.25, 1.0
 #: seconds without work on the screen after which an interrupted turn, or one that said its last word, is over
 _CALM = 0.6
+#: seconds for which a screen that makes no sense stands still until the person is told; for which an answer is awaited
+_STRANGE, _TAKEN = 8.0, 2.0
+#: what is said of a dialog that we cannot answer
+_ELSEWHERE = "answer it in its own terminal: stretto attach"
+#: how often a screen of the program's start is passed by
+_STEPS = 5
 #: seconds that a dead program's exit status may take
 _STATUS = 1.0
 
@@ -66,11 +77,12 @@ class Host:
 
     def __init__(self, spec: dict[str, Any], terminal: Terminal) -> None:
         self.spec, self.terminal = spec, terminal
-        self.tui: Tui = TUIS[spec["tui"]]()
+        module, _, name = TUIS[spec["tui"]].partition(":")
+        self.tui: Tui = getattr(import_module(module), name)()
         env = dict(os.environ)
         home = spec.get("home") or env.get("HOME", "")
-        place = Place(spec["cwd"], env, home, spec["conversation"], spec["shared"])
-        self.tails = Tails(self.tui.sources(place), old=bool(spec.get("resume")))
+        self.place = Place(spec["cwd"], env, home, spec["conversation"] or "", spec["shared"])
+        self.tails = Tails(self.tui.sources(self.place), old=bool(spec.get("resume")))
         self.state: dict[str, Any] = {}
         self.requests: deque[dict[str, Any]] = deque()
         self.input, self.ended = b"", False
@@ -80,7 +92,9 @@ class Host:
         self.view = View()
         self.calm_since: float | None = None
         self.asked: tuple[str, Dialog] | None = None
-        self.asks = 0
+        self.asks, self.answered = 0, 0.0
+        self.still: tuple[float, tuple[str, ...]] = (0.0, ())
+        self.steps, self.titled = _STEPS, ""
         self.attended = float(spec.get("attended") or 0)
         self.seen, self.dead_since = False, 0.0
         self.spool, self.spool_at = Path(spec["spool"]), 0
@@ -95,7 +109,7 @@ class Host:
         self.pane = Pane(self.terminal, self.spec["name"])
         began = time.monotonic()
         Path(self.spec["socket"]).with_name("ready").touch(mode=0o600)
-        say(Signal("started", {"conversation": self.spec["conversation"]}))
+        say(Signal("started", {"conversation": self.place.conversation}))
         while not self.ended:
             self.listen()
             facts = self.pane.facts()
@@ -125,7 +139,8 @@ class Host:
             if "interrupt" in request:
                 self.interrupt()
             elif "answer" in request:
-                self.answer(str(request["answer"]), str(request["key"]))
+                key = request.get("key")
+                self.answer(str(request["answer"]), None if key is None else str(key), str(request.get("text") or ""))
             else:
                 self.requests.append(request)
 
@@ -160,6 +175,8 @@ class Host:
             sign = hooks.sign(report)
             if sign is None or report.session != self.spec["session"]:
                 continue
+            if not self.place.conversation and (named := self.tui.conversation(report)):
+                self.follow(named)
             self.saw(sign)
             if sign.what is What.DONE:
                 self.state.setdefault("ending", {"result": "ok", "reason": ""})
@@ -170,10 +187,17 @@ class Host:
             for signal in self.tui.line(source, line, self.state):
                 self.heard(signal)
 
+    def follow(self, conversation: str) -> None:
+        """The agent has told the name of its conversation, and with it where it writes."""
+        self.place = replace(self.place, conversation=conversation)
+        self.tails = Tails(self.tui.sources(self.place), old=False)
+        say(Signal("started", {"conversation": conversation}))
+
     def heard(self, signal: Signal) -> None:
         """A signal of the agent; one about a turn is ours only if the turn is."""
         if signal.type == "turn_started":
             self.state.pop("ending", None)
+            self.state.pop("verdict", None)
             seen = str(signal.data.get("evidence"))
             self.saw(Sign(What.WORKING, Source.FILE, time.time(), self.spec["generation"]))
             arrived = delivery.squeezed(str(signal.data.get("prompt") or ""))
@@ -187,6 +211,7 @@ class Host:
     def over(self, data: dict[str, Any]) -> None:
         """A turn is over: that of a message, or one of the person."""
         self.state.pop("ending", None)
+        self.state.pop("verdict", None)
         word = {"ok": What.DONE, "interrupted": What.INTERRUPTED}.get(str(data.get("result")), What.ERROR)
         self.saw(Sign(word, Source.FILE, time.time(), self.spec["generation"], str(data.get("reason") or "")))
         if self.running or self.began is not None:
@@ -197,13 +222,14 @@ class Host:
     def work(self, facts: Facts) -> None:
         """Look at the screen and do what is due."""
         now = time.monotonic()
-        self.view = self.tui.view(self.pane.look())
+        self.view = self.look(now)
+        self.title(facts.title)
         working = self.view.working or self.view.dialog is not None or self.view.composer is None
         self.calm_since = None if working else self.calm_since or now
         calm = self.calm_since is not None and now - self.calm_since >= _CALM
         self.dialogs()
         if calm and "ending" in self.state:
-            self.over(dict(self.state["ending"]))
+            self.over({**self.state["ending"], **self.state.get("verdict", {})})
         elif calm and self.interrupted and self.running:
             self.over({"result": "interrupted", "reason": "by you"})
         if self.courier is None and self.requests and not self.running:
@@ -211,6 +237,29 @@ class Host:
         if self.courier is not None:
             self.deliver(self.courier, alive=not facts.dead)
         self.rest()
+
+    def look(self, now: float) -> View:
+        """What the screen says. One that stands still and makes no sense waits for somebody: the person is told."""
+        screen = self.pane.look()
+        view = self.tui.view(screen)
+        if view.composer is not None:
+            self.steps = 0
+        if view.pass_by and self.steps and screen.lines != self.still[1]:
+            self.steps -= 1
+            self.pane.press(*view.pass_by)
+        if screen.lines != self.still[1]:
+            self.still = (now, screen.lines)
+        known = view.working or view.composer is not None or view.dialog is not None or view.pass_by
+        if known or now - self.still[0] < _STRANGE or not screen.foot:
+            return view
+        return replace(view, dialog=Dialog(screen.foot, ()))
+
+    def title(self, title: str) -> None:
+        """A title that says something new."""
+        what = self.tui.title(title) if title != self.titled else None
+        self.titled = title
+        if what is not None:
+            self.saw(Sign(what, Source.TITLE, time.time(), self.spec["generation"]))
 
     def saw(self, sign: Sign) -> None:
         """Pass a sign on."""
@@ -230,7 +279,7 @@ class Host:
         """The next step of a message."""
 
         def look() -> Look:
-            view = self.view = self.tui.view(self.pane.look())
+            view = self.view = self.look(time.monotonic())
             return Look(
                 now=time.monotonic(),
                 alive=alive,
@@ -277,33 +326,38 @@ class Host:
     def dialogs(self) -> None:
         """Ask what a dialog asks; withdraw what nobody asks any more."""
         dialog = self.view.dialog
-        if self.asked is not None and dialog != self.asked[1]:
+        late = self.answered and time.monotonic() - self.answered > _TAKEN
+        if self.asked is not None and (dialog != self.asked[1] or late):  # one that stays asks once more
             say(Signal("withdrawn", {"request": self.asked[0]}))
             self.asked, self.idle = None, False
         if dialog is None or self.asked is not None:
             return
-        self.asks += 1
-        digest = hashlib.sha256(repr(dialog).encode()).hexdigest()[:8]
+        self.asks, self.answered = self.asks + 1, 0.0
+        digest = hashlib.sha256(repr((dialog.text, dialog.options)).encode()).hexdigest()[:8]
         self.asked = (f"{self.asks}-{digest}", dialog)
         # it may ask before the proof is seen that our message began its turn
         begun = self.running or (self.courier is not None and self.courier.way.touched)
-        kind = "permission" if begun and self.tui.permission(dialog) else "question"
-        options = [list(pair) for pair in dialog.options]
+        kind = "permission" if begun and dialog.permission else "question"
+        text = dialog.text if dialog.options or dialog.words is not None else f"{dialog.text}\n\n{_ELSEWHERE}"
         keys = {key: key for key, _ in dialog.options}
-        if kind == "permission":
-            no = next((key for key, text in dialog.options if text.startswith("No")), dialog.options[-1][0])
-            keys = {"allow": dialog.options[0][0], "deny": no}
-            options = [["allow", dialog.options[0][1]], ["deny", "No"]]
-        asked = {"kind": kind, "request": self.asked[0], "text": dialog.text, "options": options, "keys": keys}
+        asked = {"kind": kind, "request": self.asked[0], "text": text, "options": list(dialog.options), "keys": keys}
         say(Signal("asked", asked))
 
-    def answer(self, request: str, key: str) -> None:
-        """Press the key, if the dialog is still there."""
-        view = self.tui.view(self.pane.look())
-        if self.asked is None or self.asked[0] != request or view.dialog != self.asked[1]:
+    def answer(self, request: str, key: str | None, words: str) -> None:
+        """Press what the answer needs, if the dialog is still there."""
+        found = self.tui.view(self.pane.look()).dialog or self.view.dialog
+        if self.asked is None or self.asked[0] != request or found != self.asked[1]:
             say(Signal("notice", {"text": "the dialog that was answered is gone; its answer was not used"}))
             return
-        self.pane.type(key)
+        self.answered = time.monotonic()
+        if key is not None and key in found.keys:
+            self.pane.press(*found.keys[key])
+        elif key is None and found.words is not None:
+            self.pane.press(*found.words) if found.words else None
+            self.pane.paste(" ".join(delivery.clean(words).split()))
+            self.pane.press("Enter")
+        else:
+            say(Signal("notice", {"text": f"the dialog does not take this answer: {_ELSEWHERE}"}))
 
 
 def say(signal: Signal) -> None:

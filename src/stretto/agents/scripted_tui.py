@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stretto.agents.tui import Dialog, Place, View, boxed, numbered
+from stretto.agents.hooks import Report
+from stretto.agents.tui import Place, View, boxed, numbered
+from stretto.core.evidence import What
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
@@ -32,9 +34,13 @@ class ScriptedTui:
             dialog=numbered(screen) if text is None else None,
         )
 
-    def permission(self, dialog: Dialog) -> bool:
-        """What it asks is never about a tool."""
-        return False
+    def title(self, title: str) -> What | None:
+        """Nothing: it sets none."""
+        return None
+
+    def conversation(self, report: Report) -> str | None:
+        """None: it gives it no name."""
+        return None
 
     def sources(self, place: Place) -> Sequence[tuple[str, Path]]:
         """Its report."""

@@ -8,41 +8,56 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
+from stretto.agents.hooks import Report
+from stretto.core.evidence import What
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
 _RULE = re.compile(r"[─━]{8,}.*[─━]|[─━]{8,}")
-_OPTION = re.compile(r"\s*(?P<cursor>[❯›●>])?\s*(?P<key>\d)\.\s+(?P<text>\S.*)")
+_OPTION = re.compile(r"\s*(?P<cursor>[❯›●>→])?\s*(?P<key>\d)\.\s+(?P<text>\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """Something that waits for an answer. `options`: key to press -> words."""
+    """Something that waits for an answer. `options`: key of an answer -> words; none: only its terminal answers it.
+
+    `permission`: it asks to be allowed something; its answers are `allow`, `deny`, perhaps `always`, as far as they are
+    known. `keys`: what is pressed for an answer, in tmux's words. `words`: what is pressed before free words, which
+    Enter ends; None: it takes none.
+    """
 
     text: str
     options: tuple[tuple[str, str], ...]
+    permission: bool = False
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    words: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a screen says. `composer` None: none is seen; `folded`: it shows only that something was pasted."""
+    """What a screen says. `composer` None: none is seen; `folded`: it shows only that something was pasted.
+
+    `pass_by`: a screen of the program's start that asks nothing of the person; these keys leave it as it stands.
+    """
 
     composer: str | None = None
     folded: bool = False
     working: bool = False
     dialog: Dialog | None = None
+    pass_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a pane's agent works: `cwd` and `env` as the agent sees them, `home` as we see its home folder.
 
-    `shared`: a folder that we and the agent see under the same name, and both may fill.
+    `shared`: a folder that we and the agent see under the same name, and both may fill. `conversation`: empty while the
+    agent has not told it.
     """
 
     cwd: str
@@ -68,8 +83,12 @@ class Tui(Protocol):
         """What a screen says."""
         ...
 
-    def permission(self, dialog: Dialog) -> bool:
-        """Whether a dialog asks to be allowed something."""
+    def title(self, title: str) -> What | None:
+        """What the title of its terminal says that it does; None: nothing."""
+        ...
+
+    def conversation(self, report: Report) -> str | None:
+        """The conversation that a hook tells of, for an agent that gives it its name; anybody may have written this."""
         ...
 
     def sources(self, place: Place) -> Sequence[tuple[str, Path]]:
@@ -83,7 +102,7 @@ class Tui(Protocol):
         """What a new line of a source reports. `turn_started` carries `prompt`, as it arrived at the agent.
 
         While `state` holds `ending`, a turn has said its last word: `turn_ended` with that data is due once the screen
-        shows no work any more.
+        shows no work any more; what `verdict` holds then replaces parts of it.
         """
         ...
 
@@ -102,7 +121,7 @@ def boxed(screen: Screen, prompts: str) -> str | None:
 
 
 def numbered(screen: Screen) -> Dialog | None:
-    """The dialog at the foot of a screen whose options have numbers, one of them under the cursor."""
+    """The dialog at the foot of a screen whose options have numbers, one of them under the cursor: a digit answers."""
     found = [(at, match) for at, line in enumerate(screen.lines) if (match := _OPTION.fullmatch(line))]
     last = next((at for at, match in reversed(found) if match["key"] == "1"), None)
     own = [(at, match) for at, match in found if last is not None and at >= last]
@@ -115,4 +134,39 @@ def numbered(screen: Screen) -> Dialog | None:
         if _RULE.fullmatch(line):
             break
         words.insert(0, line)
-    return Dialog("\n".join(words), tuple((match["key"], match["text"].strip()) for _, match in own))
+    options = tuple((match["key"], match["text"].strip()) for _, match in own)
+    return Dialog("\n".join(words), options, keys={key: (key,) for key, _ in options})
+
+
+def permitting(dialog: Dialog, *, always: bool = False) -> Dialog:
+    """The same dialog as a request for permission: its first answer allows, the first one with No (or the last) denies.
+
+    `always`: an answer in between that is the only one allows for longer.
+    """
+    first, *more = dialog.options
+    no = next((option for option in more if option[1].startswith("No")), more[-1])
+    between = [option for option in more[: more.index(no)] if always]
+    named = [("allow", first), *([("always", between[0])] if len(between) == 1 else []), ("deny", no)]
+    return replace(
+        dialog,
+        options=tuple((name, "No" if name == "deny" else option[1]) for name, option in named),
+        permission=True,
+        keys={name: dialog.keys[option[0]] for name, option in named},
+    )
+
+
+def steered(dialog: Dialog, cursor: int) -> Dialog:
+    """The same dialog for an interface that knows no digits: the cursor, at option `cursor`, is moved, then Enter."""
+    moves = {
+        key: (*("Down" if at > cursor else "Up",) * abs(at - cursor), "Enter")
+        for at, (key, _) in enumerate(dialog.options)
+    }
+    return replace(dialog, keys=moves)
+
+
+def unnumbered(screen: Screen, hints: re.Pattern[str]) -> Dialog | None:
+    """Something at the foot of a screen that, by one of these hints, waits for a key: only its terminal answers it."""
+    lines = [line.strip() for line in screen.lines if line.strip()]
+    if not any(hints.search(line) for line in lines[-4:]):
+        return None
+    return Dialog("\n".join(line for line in lines[-10:] if not _RULE.fullmatch(line)), ())

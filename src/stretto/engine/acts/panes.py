@@ -48,7 +48,7 @@ def prepare(
         "tui": launch.tui,
         "session": session.id,
         "generation": session.generation,
-        "conversation": launch.conversation or session.conversation,
+        "conversation": launch.conversation,
         "resume": bool(session.parser.get("resume")),
         "home": None if house is None else str(house),
         "folder": str(folder),
