@@ -24,6 +24,7 @@ SPAWNERS = (
     "agents/gemini_bridge.py",  # an agent's process itself: what it starts ends with its session
     "agents/opencode_bridge.py",
     "workspace/sandbox/launch_sandbox.py",
+    "workspace/sandbox/launch_limits.py",
     "workspace/sandbox/launch_network.py",
     "testing/",
 )

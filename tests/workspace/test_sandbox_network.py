@@ -151,21 +151,3 @@ ts = [threading.Thread(target=one, args=(n,)) for n in range(8)]
 '"""
         done = arena.inside(script, recipe=arena.with_(forward=((port, "127.0.0.1", port),)))
     assert done.stdout.split() == ["same"] * 8, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("limits", "script", "said"),
-    [
-        ({"memory": 200 << 20}, f"{PYTHON} -c 'x = bytearray(400 << 20)'", "MemoryError"),
-        ({"processes": 8}, "for n in 1 2 3 4 5 6 7 8 9; do sleep 5 & done", "fork"),
-    ],
-)
-def test_limits_hold(arena: Arena, limits: dict[str, int], script: str, said: str) -> None:
-    from stretto.workspace.sandbox import Limits
-
-    if arena.user is None and "processes" in limits and users() != [None]:
-        assert Limits(**limits).processes == 8  # root is free of it, as docs/guide/sandbox.md says
-        return
-    done = arena.inside(script, recipe=arena.with_(limits=Limits(**limits)))
-    assert done.returncode != 0
-    assert said in done.stderr

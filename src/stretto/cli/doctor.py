@@ -130,12 +130,16 @@ def _git() -> Iterator[Finding]:
 
 def _sandbox() -> Iterator[Finding]:
     from stretto.workspace.sandbox import look
+    from stretto.workspace.sandbox.limits import means
 
     found = look()
     if found.program is None:
         yield Finding("sandbox", WARNING, f"there can be none: {found.reason}", found.hint)
     else:
         yield Finding("sandbox", OK, f"{found.program} works here; [workspace] sandbox says whether it is used")
+        memory, processes = means(found.group)
+        hint = None if found.group else "the kernel holds both where groups are delegated: see the guide, sandbox.md"
+        yield Finding("limits", OK, f"memory of a sandbox is limited by {memory}; processes by {processes}", hint)
 
 
 def _home() -> Iterator[Finding]:

@@ -33,7 +33,7 @@ from stretto.core.model import (
 )
 from stretto.core.who import PANE
 from stretto.engine import believing
-from stretto.engine.acts.endings import back, fail_waiting
+from stretto.engine.acts.endings import back, fail_waiting, limit_passed
 from stretto.engine.acts.rows import add_control, close_permissions, open_item, short_id
 from stretto.engine.acts.takeover import hand_back
 from stretto.engine.parts import Parts
@@ -199,6 +199,8 @@ def _take_turn(tx: Writer, session: Session, message: Message, state: ShimState)
         result, reason = TurnResult.LIMITED, f"exit code {code}: not now"
     else:
         result, reason = TurnResult.FAILED, str(record.get("reason") or _how(code, signal))
+        told = tx.one(Message, "task = ? AND n = ?", message.task, message.n)
+        reason = limit_passed(told.output if told is not None else "") or reason
     end_turn(tx, session, message.n, result, reason)
 
 

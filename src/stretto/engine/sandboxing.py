@@ -29,9 +29,9 @@ from stretto.interfaces import Confinement, Git, Launch, Workspace
 from stretto.workspace import browser, registration
 from stretto.workspace import sandbox as sandboxes
 from stretto.workspace.databases import reach
-from stretto.workspace.sandbox import etc, places
+from stretto.workspace.sandbox import etc, limits, places
 from stretto.workspace.sandbox.house import discard, furnish
-from stretto.workspace.sandbox.recipe import SYSTEM, ClonePlaces, GitPlaces, Limits, Recipe
+from stretto.workspace.sandbox.recipe import SYSTEM, ClonePlaces, GitPlaces, Recipe
 
 _PORT = re.compile(r"PORT(_\w+)?")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -168,7 +168,7 @@ def _confine(
                 - {port for port, _, _ in forward}  # what listens there outside is reached from inside
             )
         ),
-        limits=Limits(_mebibytes(rules.get("memory")), rules.get("processes")),
+        limits=limits.of(rules, sandboxes.look().group),
     )
 
     def reaching(ports: Sequence[int], folders: Sequence[Path]) -> tuple[str, ...]:
@@ -227,10 +227,6 @@ def _home(env: Mapping[str, str]) -> str:
     home = os.path.realpath(env.get("HOME") or _ELSEWHERE)
     unfit = home == "/" or any(Path(home).is_relative_to(known) for known in (*SYSTEM, "/etc", "/dev", "/proc"))
     return _ELSEWHERE if unfit else home
-
-
-def _mebibytes(value: int | None) -> int | None:
-    return None if value is None else value << 20
 
 
 def split(entries: Sequence[str], env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[tuple[int, str, int], ...]]:

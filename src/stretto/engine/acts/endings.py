@@ -19,6 +19,7 @@ from stretto.core.who import PANE
 from stretto.engine.parts import Parts
 from stretto.interfaces import ShimState
 from stretto.store.sqlite import Writer
+from stretto.workspace.sandbox.launch_limits import ENDED
 
 #: bytes of stderr that are looked at, and characters of its last line that are told
 TAIL, TOLD = 4096, 300
@@ -72,6 +73,12 @@ def last_line(said: bytes) -> str:
     """The last line that says something, fit to be shown."""
     lines = [_UNPRINTABLE.sub("", line).strip() for line in said.decode("utf-8", "replace").splitlines()]
     return next((line[:TOLD] for line in reversed(lines) if line), "")
+
+
+def limit_passed(output: str) -> str:
+    """What the sandbox's launcher said at the end if it was ended for what it took; else nothing."""
+    last = last_line(output[-TAIL:].encode())
+    return last if last.startswith(ENDED) else ""
 
 
 def reached(session: Session, message: Message, state: ShimState) -> ShimState:

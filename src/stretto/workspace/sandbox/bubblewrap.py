@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stretto.workspace.sandbox.launch_limits import ROOM
 from stretto.workspace.sandbox.recipe import Limits, Mount, Recipe, mounts
 
 #: the child is killed with its parent, sees no process but its own, and can gain no right
@@ -20,6 +21,8 @@ def argv(recipe: Recipe, command: Sequence[str]) -> list[str]:
     words = [*_ALWAYS]
     for mount in mounts(recipe):
         words += _mount(mount)
+    if recipe.limits.processes is not None:  # the highest number of a process is set there, and root could set another
+        words += ["--ro-bind", "/proc/sys/kernel", "/proc/sys/kernel"]
     words += ["--chdir", recipe.workspace, "--", *_limited(recipe.limits)]
     return [*words, "/usr/bin/env", "--default-signal=HUP,INT,TERM", "--", *command]
 
@@ -33,10 +36,10 @@ def _mount(mount: Mount) -> list[str]:
 
 
 def _limited(limits: Limits) -> list[str]:
-    """Set inside: only there does the number of processes count those of the sandbox alone."""
+    """Set inside: only there does the number of processes count those of the sandbox alone (root's are not counted)."""
     words = []
-    if limits.memory is not None:
-        words.append(f"--data={limits.memory}")
-    if limits.processes is not None:
-        words.append(f"--nproc={limits.processes}")
+    if limits.data is not None:
+        words.append(f"--data={limits.data}")
+    if limits.processes is not None and not limits.group:
+        words.append(f"--nproc={limits.processes + ROOM}")
     return ["/usr/bin/prlimit", *words, "--"] if words else []

@@ -1,9 +1,10 @@
 """Starts bubblewrap, gives its network the few ways out that are allowed, and ends when it ends.
 
-    python -I -S launch.py [--allow HOST[:PORT]]… [--forward PORT:HOST:PORT]… [--port N]… -- BWRAP WORDS…
+    python -I -S launch.py [--allow HOST[:PORT]]… [--forward PORT:HOST:PORT]… [--port N]…
+        [--memory BYTES] [--processes N] [--tmpfs PATH]… [--group FOLDER] -- BWRAP WORDS…
 
 Its parts lie beside it, loaded by path, because only what is loaded is kept compiled: launch_sandbox.py starts
-bubblewrap, launch_words.py are the arguments, launch_network.py is what passes on.
+bubblewrap, launch_words.py are the arguments, launch_network.py is what passes on, launch_limits.py what limits.
 
 A program of its own beside the agent, because the ways out must live exactly as long as the agent does, whatever
 becomes of the daemon. Standard library only, imports nothing of stretto.
@@ -17,6 +18,12 @@ Specification.
   `*.` before a name: whatever ends in it). A name that leads to an address of this machine or its network is refused,
   unless the address itself is named. `--forward`: that port inside leads to exactly that host and port.
 - `--port`: as long as somebody inside listens there, this side's loopback address listens, too, and leads to them.
+- `--memory`, `--processes`: limits of all in the sandbox together, threads counted as processes. Memory is what
+  processes have for themselves and what lies in file systems in memory (`--tmpfs`). They are looked at several times a
+  second; with more memory, or with more processes for two seconds, the sandbox is ended with 137, and why is on stderr.
+  With `--group`, a folder of control groups (version 2), a group is made in it in which the kernel holds the memory.
+  More than 300 processes beyond the limit there never are: the group refuses them, or the process namespace, where the
+  kernel numbers each by itself. What of this cannot be made is left out; looking is always done.
 - Nothing of this touches what is said: bytes are passed on, and end when either side ends.
 """
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
 
+    from stretto.workspace.sandbox.launch_limits import Limits
     from stretto.workspace.sandbox.launch_words import Words
 else:  # a program of its own: its folder is on sys.path, the package is not
     import _signal as signal  # the same, without enum
@@ -27,9 +28,10 @@ def main(argv: list[str], started: Callable[[], None] = lambda: None) -> int:
         signal.signal(number, signal.SIG_IGN)
     told, tell = os.pipe()
     wait, go = os.pipe()
+    limits = _limits(words)
     child = os.fork()
     if child == 0:
-        _become(words.command, tell, wait)
+        _become(words.command, tell, wait, limits)
     os.close(tell)
     os.close(wait)
     quiet = os.open(os.devnull, os.O_RDWR)
@@ -39,6 +41,7 @@ def main(argv: list[str], started: Callable[[], None] = lambda: None) -> int:
     first = _line(told)
     started()
     inside = _number(first, b'"child-pid":')
+    bounding = limits.bound(inside) if limits is not None and inside is not None else None
     pass_on = None
     if words.network and inside is not None:
         try:
@@ -47,17 +50,44 @@ def main(argv: list[str], started: Callable[[], None] = lambda: None) -> int:
             os.write(errors, f"stretto: no network for the sandbox: {error}\n".encode("utf-8", "replace"))
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+            if limits is not None:
+                limits.leave()
             return CANNOT
-    os.close(errors)
+    if bounding is not None:
+        os.waitpid(bounding, 0)
     os.write(go, b"x")
     os.close(go)
     if pass_on is not None:
         pass_on()
-    _, status = os.waitpid(child, 0)
+    status = _wait(child, inside, limits, errors)
     rest = b""
     while part := os.read(told, 4096):
         rest += part
     return _end(status, b'"exit-code"' in first + rest)
+
+
+def _limits(words: Words) -> Limits | None:
+    """What limits the sandbox; loaded where something does."""
+    if not words.limited:
+        return None
+    if TYPE_CHECKING:
+        from stretto.workspace.sandbox.launch_limits import Limits
+    else:
+        from launch_limits import Limits
+    return Limits(words)
+
+
+def _wait(child: int, inside: int | None, limits: Limits | None, errors: int) -> int:
+    """The status with which bubblewrap ended; why it was ended is said to whoever reads its command's errors."""
+    if limits is None:
+        os.close(errors)
+        return os.waitpid(child, 0)[1]
+    status, said = limits.wait(child, inside)
+    limits.leave()
+    if said:
+        os.write(errors, f"{said}\n".encode("utf-8", "replace"))
+        return signal.SIGKILL
+    return status
 
 
 def _network(words: Words, inside: int) -> Callable[[], None]:
@@ -69,9 +99,11 @@ def _network(words: Words, inside: int) -> Callable[[], None]:
     return connect(words, inside)
 
 
-def _become(command: list[str], tell: int, wait: int) -> None:
+def _become(command: list[str], tell: int, wait: int, limits: Limits | None) -> None:
     """In the child: become bubblewrap. Never returns."""
     try:
+        if limits is not None:
+            limits.join()
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

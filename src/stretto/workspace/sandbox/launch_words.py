@@ -10,6 +10,10 @@ class Words:
         self.allow: list[tuple[str, int]] = []
         self.forward: dict[int, tuple[str, int]] = {}
         self.ports: list[int] = []
+        self.memory: int | None = None
+        self.processes: int | None = None
+        self.tmpfs: list[str] = []
+        self.group = ""
         end = argv.index("--")
         for name, value in zip(argv[:end:2], argv[1:end:2], strict=True):
             if name == "--allow":
@@ -21,9 +25,22 @@ class Words:
                 self.forward[int(inside)] = (host.strip("[]"), int(port))
             elif name == "--port":
                 self.ports.append(int(value))
+            elif name == "--memory":
+                self.memory = int(value)
+            elif name == "--processes":
+                self.processes = int(value)
+            elif name == "--tmpfs":
+                self.tmpfs.append(value)
+            elif name == "--group":
+                self.group = value
             else:
                 raise ValueError(name)
         self.command = argv[end + 1 :]
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit of memory or processes."""
+        return self.memory is not None or self.processes is not None
 
     @property
     def network(self) -> bool:

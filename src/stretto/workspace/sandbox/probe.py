@@ -6,13 +6,13 @@ import shutil
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stretto import process
 from stretto.core.errors import StrettoError, Unavailable
-from stretto.workspace.sandbox import places
-from stretto.workspace.sandbox.recipe import Recipe
+from stretto.workspace.sandbox import groups, places
+from stretto.workspace.sandbox.recipe import Limits, Recipe
 from stretto.workspace.sandbox.wrap import wrapper
 
 #: seconds for which an answer holds; seconds that a try may take
@@ -24,11 +24,15 @@ _known: list[tuple[float, Found]] = []
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What this machine can do. `program`: bubblewrap, None if there can be no sandbox; then `reason` and `hint`."""
+    """What this machine can do. `program`: bubblewrap, None if there can be no sandbox; then `reason` and `hint`.
+
+    `group`: the folder of control groups in which a sandbox can have one of its own; empty: none can.
+    """
 
     program: str | None
     reason: str = ""
     hint: str = ""
+    group: str = ""
 
     @property
     def possible(self) -> bool:
@@ -65,21 +69,29 @@ def _try() -> Found:
         return Found(None, "bubblewrap is not installed", "install it: apt-get install bubblewrap")
     system, links = places.system()
     here = str(Path(__file__).resolve().parent)
-    recipe = Recipe(here, "/home/sandbox", system=system, links=links, allow=("probe.invalid",))
+    group = groups.find() or ""
+    limits = Limits(memory=1 << 30, processes=100, group=group)
+    recipe = Recipe(here, "/home/sandbox", system=system, links=links, allow=("probe.invalid",), limits=limits)
     try:
-        done = process.run(
-            [*wrapper(recipe, program), "/bin/true"],
-            cwd=Path("/"),
-            env=process.clean_environment(),
-            timeout=_TIMEOUT,
-            limit=65536,
-        )
+        done = _start(recipe, program)
+        if group and not _passed(done):  # it looked as if a group could be made
+            group, recipe = "", replace(recipe, limits=replace(limits, group=""))
+            done = _start(recipe, program)
     except Unavailable as error:
         return Found(None, error.message, "stretto doctor")
-    if done.code == 0 and not done.timed_out:
-        return Found(program)
+    if _passed(done):
+        return Found(program, group=group)
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return Found(None, lines[-1] if lines else f"bubblewrap ended with {done.code}", _hint(done.stderr))
+
+
+def _start(recipe: Recipe, program: str) -> process.Completed:
+    env = process.clean_environment()
+    return process.run([*wrapper(recipe, program), "/bin/true"], cwd=Path("/"), env=env, timeout=_TIMEOUT, limit=65536)
+
+
+def _passed(done: process.Completed) -> bool:
+    return done.code == 0 and not done.timed_out
 
 
 def _hint(said: bytes) -> str:

@@ -45,10 +45,16 @@ PROXY_PORT = 3128
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`memory`: bytes of data of one process. `processes`: at once, all together (not for root). None: no limit."""
+    """Of all in a sandbox together: `memory` in bytes, `processes` and threads at once. None: no limit.
+
+    `group`: the folder of control groups in which one is made for it; empty: there is none. `data`: bytes of data that
+    no single process may have, refused to it when it asks for more.
+    """
 
     memory: int | None = None
     processes: int | None = None
+    group: str = ""
+    data: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

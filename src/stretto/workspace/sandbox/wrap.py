@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stretto.workspace.sandbox import bubblewrap
-from stretto.workspace.sandbox.recipe import PROXY_PORT, Recipe
+from stretto.workspace.sandbox.recipe import PROXY_PORT, Recipe, mounts
 
 LAUNCH = Path(__file__).resolve().with_name("launch.py")
 #: variables that name sockets and folders which are not there inside
@@ -28,7 +28,16 @@ def wrapper(recipe: Recipe, program: str, python: str = sys.executable) -> list[
         words += ["--forward", f"{inside}:{host}:{port}"]
     for port in set(recipe.ports) - {inside for inside, _, _ in recipe.forward}:
         words += ["--port", str(port)]
-    return [*words, "--", program, *bubblewrap.argv(recipe, ())]
+    return [*words, *_limits(recipe), "--", program, *bubblewrap.argv(recipe, ())]
+
+
+def _limits(recipe: Recipe) -> list[str]:
+    limits, words = recipe.limits, []
+    for name, value in (("--memory", limits.memory), ("--processes", limits.processes)):
+        words += [name, str(value)] if value is not None else []
+    for mount in mounts(recipe) if limits.memory is not None else ():
+        words += ["--tmpfs", mount.path] if mount.kind == "tmpfs" else []
+    return [*words, "--group", limits.group] if words and limits.group else words
 
 
 def environment(recipe: Recipe, env: Mapping[str, str]) -> dict[str, str]:
