@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stretto.agents.first_steps import answered, place
 from stretto.agents.needs import needs
 from stretto.core.model import AgentSpec
-from stretto.workspace.sandbox.house import furnish
+from stretto.workspace.sandbox.house import furnish, settle
 
 LOGINS = {
     "claude": {".claude/.credentials.json"},
@@ -41,3 +45,62 @@ def test_who_is_nobody_needs_nothing() -> None:
     for type in ("command", "scripted", "nobody-knows-it"):
         assert needs(AgentSpec("a", type), {}).network == ()
         assert needs(AgentSpec("a", type), {}).credentials == ()
+
+
+# ---------------------------------------------------------------- what it would ask who is new to it
+
+
+def answers(found: bytes | None, permissions: str = "ask", **env: str) -> dict[str, Any] | None:
+    made = answered(AgentSpec("a", "claude"), env, ["/w/01"], found, permissions=permissions)
+    return None if made is None else json.loads(made)
+
+
+def test_first_steps_are_answered_and_nothing_that_is_there_is_changed() -> None:
+    fresh = answers(None, "skip", ANTHROPIC_API_KEY="k" * 30)
+    assert fresh == {
+        "hasCompletedOnboarding": True,
+        "bypassPermissionsModeAccepted": True,
+        "customApiKeyResponses": {"approved": ["k" * 20], "rejected": []},
+        "projects": {"/w/01": {"hasTrustDialogAccepted": True}},
+    }
+    assert answers(json.dumps(fresh).encode(), "skip", ANTHROPIC_API_KEY="k" * 30) is None
+    kept = {"theme": "dark", "hasCompletedOnboarding": False, "projects": {"/x": {"a": 1}, "/w/01": {"b": 2}}}
+    assert answers(json.dumps(kept).encode()) == {
+        **kept,
+        "projects": {"/x": {"a": 1}, "/w/01": {"b": 2, "hasTrustDialogAccepted": True}},
+    }
+    for other in (b"{", b"[]", b"\xff"):
+        assert answers(other) is None
+
+
+def test_where_they_are_kept() -> None:
+    claude, home = AgentSpec("a", "claude"), {"HOME": "/home/u"}
+    assert place(claude, home) == ".claude.json"
+    assert place(claude, {**home, "CLAUDE_CONFIG_DIR": "/home/u/.work"}) == ".work/.claude.json"
+    assert place(claude, {**home, "CLAUDE_CONFIG_DIR": "/elsewhere"}) is None
+    assert place(AgentSpec("a", "codex"), home) is None
+
+
+def test_a_login_in_a_folder_that_a_variable_names_is_a_login() -> None:
+    env = {"HOME": "/home/u", "CLAUDE_CONFIG_DIR": "/home/u/.work"}
+    assert ".work/.credentials.json" in needs(AgentSpec("a", "claude"), env).credentials
+    assert needs(AgentSpec("a", "claude"), {**env, "CLAUDE_CONFIG_DIR": "/home/u2/x"}).credentials == (
+        ".claude/.credentials.json",
+    )
+
+
+def test_answers_are_written_into_the_task_s_home_alone(tmp_path: Path) -> None:
+    house, victim = tmp_path / "house", tmp_path / "victim"
+    house.mkdir()
+    settle(house, ".claude.json", lambda found: b"one" if found is None else None)
+    settle(house, ".claude.json", lambda found: None)
+    assert (house / ".claude.json").read_bytes() == b"one"
+    assert oct((house / ".claude.json").stat().st_mode)[-3:] == "600"
+    (house / ".claude.json").unlink()
+    victim.write_text("theirs")
+    (house / ".claude.json").symlink_to(victim)
+    settle(house, ".claude.json", lambda found: b"two")
+    os.mkfifo(house / "pipe")
+    settle(house, "pipe", lambda found: b"two")
+    assert victim.read_text() == "theirs"
+    assert (house / ".claude.json").is_symlink()

@@ -7,7 +7,7 @@ import pytest
 from tests.engine.spine import Spine, plan, running, task, turns, write
 from tests.workspace.test_sandbox_limits import BOMB, FILES
 
-SETTINGS = '[workspace]\nsandbox = "bubblewrap"\n[sandbox]\nprocesses = 60\nmemory = 200\n'
+SETTINGS = '[workspace]\nsandbox = "bubblewrap"\n[sandbox]\nprocesses = 60\nmemory = 100\n'
 
 
 @pytest.fixture
@@ -18,17 +18,17 @@ def spine(home, make_repo, tmp_path):
 
 @pytest.mark.parametrize(
     ("script", "said"),
-    [(BOMB, "processes allows 60"), (FILES, "memory allows 200 MiB")],
+    [(BOMB, "processes allows 60"), (FILES, "memory allows 100 MiB")],
     ids=["a fork bomb", "a memory hog"],
 )
 def test_it_is_the_problem_of_its_task_alone(spine: Spine, script: str, said: str) -> None:
     bad = turns([{"run": {"argv": ["sh", "-c", script]}}])
     both = {"bad": bad, "good": turns([write("good.txt", "1")])}
     spine.run(plan(task("bad"), task("good")), both, approve="human")
-    item = spine.wait_item("failure")
+    item = spine.wait_item("failure", 120)
     assert item.task == spine.task("bad").uid
     assert "stretto: the sandbox was ended: it" in item.text
     assert said in item.text
     assert said in str(spine.call_read("explain", task="bad"))
-    assert spine.wait_item("review").task == spine.task("good").uid
+    assert spine.wait_item("review", 120).task == spine.task("good").uid
     spine.cancel_open()

@@ -27,12 +27,12 @@ except OSError:
     pass
 time.sleep(60)
 '"""
-#: six processes of 60 MiB each, for a minute at most
-HOGS = f"""for n in 1 2 3 4 5 6; do {PYTHON} -c 'import time; x = b"x" * (60 << 20); time.sleep(60)' & done; wait"""
-FILES = "head -c 300000000 /dev/zero > /tmp/much; sleep 60"
+#: four processes of 40 MiB each, for a minute at most
+HOGS = f"""for n in 1 2 3 4; do {PYTHON} -c 'import time; x = b"x" * (40 << 20); time.sleep(60)' & done; wait"""
+FILES = "head -c 150000000 /dev/zero > /tmp/much; sleep 60"
 FORKS = f"""{PYTHON} -c '
 import os, time
-x = b"x" * (100 << 20)
+x = b"x" * (40 << 20)
 children = [pid for _ in range(3) if (pid := os.fork()) or (time.sleep(1.5), os._exit(0))]
 print([os.waitpid(pid, 0)[1] for pid in children])
 '"""
@@ -57,8 +57,8 @@ def bounded(arena: Arena, **values: int) -> sandbox.Recipe:
     ("script", "values", "said"),
     [
         (BOMB, {"processes": 40}, "processes and threads, and [sandbox] processes allows 40"),
-        (HOGS, {"memory": 200 * MIB}, "of memory, and [sandbox] memory allows 200 MiB"),
-        (FILES, {"memory": 200 * MIB}, "of memory, and [sandbox] memory allows 200 MiB"),
+        (HOGS, {"memory": 100 * MIB}, "of memory, and [sandbox] memory allows 100 MiB"),
+        (FILES, {"memory": 100 * MIB}, "of memory, and [sandbox] memory allows 100 MiB"),
     ],
     ids=["a fork bomb", "many that use memory", "files in memory"],
 )
@@ -68,7 +68,7 @@ def test_who_takes_too_much_is_ended_and_told_and_nobody_else(
     neighbour = arena.start("echo begun; sleep 60", bounded(arena, processes=40, memory=200 * MIB))
     assert neighbour.stdout is not None
     assert neighbour.stdout.readline() == "begun\n"
-    done = arena.inside(script, recipe=bounded(arena, **values), timeout=50.0)
+    done = arena.inside(script, recipe=bounded(arena, **values), timeout=120.0)
     assert done.returncode == 137
     last = done.stderr.splitlines()[-1]
     assert last.startswith("stretto: the sandbox was ended: it ")
@@ -81,7 +81,7 @@ def test_who_takes_too_much_is_ended_and_told_and_nobody_else(
 
 
 def test_what_processes_share_is_counted_once(arena: Arena) -> None:
-    done = arena.inside(FORKS, recipe=bounded(arena, memory=250 * MIB))
+    done = arena.inside(FORKS, recipe=bounded(arena, memory=110 * MIB))
     assert (done.returncode, done.stdout) == (0, "[0, 0, 0]\n"), done.stderr
 
 
@@ -206,6 +206,6 @@ def test_what_the_kernel_ended_in_a_group_is_told(tmp_path: Path, monkeypatch: p
 def test_a_group_that_cannot_be_made_leaves_the_other_means(arena: Arena, tmp_path: Path) -> None:
     recipe = bounded(arena, processes=40)
     nowhere = replace(recipe, limits=replace(recipe.limits, group=str(tmp_path / "nowhere")))
-    done = arena.inside(BOMB, recipe=nowhere, timeout=50.0)
+    done = arena.inside(BOMB, recipe=nowhere, timeout=120.0)
     assert done.returncode == 137
     assert "processes allows 40" in done.stderr

@@ -17,11 +17,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stretto import files
+from stretto.agents import first_steps
 from stretto.agents.needs import needs
 from stretto.core import names
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
-from stretto.core.model import Run, Session, Task
+from stretto.core.model import AgentSpec, Run, Session, Task
 from stretto.core.who import NO_SANDBOX, agent_of, sandbox
 from stretto.engine import messages
 from stretto.engine.parts import Parts
@@ -30,7 +31,7 @@ from stretto.workspace import browser, registration
 from stretto.workspace import sandbox as sandboxes
 from stretto.workspace.databases import reach
 from stretto.workspace.sandbox import etc, limits, places
-from stretto.workspace.sandbox.house import discard, furnish
+from stretto.workspace.sandbox.house import discard, furnish, settle
 from stretto.workspace.sandbox.recipe import SYSTEM, ClonePlaces, GitPlaces, Recipe
 
 _PORT = re.compile(r"PORT(_\w+)?")
@@ -48,6 +49,7 @@ def of_session(parts: Parts, f: Facts, session: Session, launch: Launch) -> Conf
     house = house_of(parts, f.task)
     home = _home(launch.env)
     furnish(house, Path(launch.env.get("HOME", home)), (*wanted.credentials, *_own(f.run, spec.name, "credentials")))
+    _settle(parts, f, house, spec, launch)
     turns = Path(session.folder) / "turns"
     for place in (turns.parent, turns):
         files.make_private_dir(place)
@@ -68,6 +70,19 @@ def of_session(parts: Parts, f: Facts, session: Session, launch: Launch) -> Conf
         write=[str(folder) for folder in write],
         house=str(house),
         allow=(*wanted.network, *_own(f.run, spec.name, "network")),
+    )
+
+
+def _settle(parts: Parts, f: Facts, house: Path, spec: AgentSpec, launch: Launch) -> None:
+    """Answer in the task's home what the agent's program asks once in each: nobody may be there to answer."""
+    env = {**launch.env, **parts.secrets.of(f.run)}
+    if (name := first_steps.place(spec, env)) is None:
+        return
+    folders = [os.path.realpath(str(f.task.workspace)), f.run.root]
+    settle(
+        house,
+        name,
+        lambda found: first_steps.answered(spec, env, folders, found, permissions=spec.permissions or "ask"),
     )
 
 
