@@ -104,6 +104,8 @@ def _of_agent(name: str, agent: Mapping[str, Any]) -> list[tuple[str, str, str]]
     """An agent that only names a type of ours runs nothing that the repository chose."""
     argv = [*agent.get("command", ()), *agent.get("args", ())]
     found = [("agent", name, _json([agent.get("type", name), *argv]))] if argv else []
+    if agent.get("turn"):
+        found.append(("agent", f"{name}, how it is run and read", _json(agent["turn"])))
     if agent.get("mcp"):
         found.append(("agent", f"{name}, MCP servers", _json(agent["mcp"])))
     found += _policy(f"agent {name}", agent)

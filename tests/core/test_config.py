@@ -394,3 +394,29 @@ def test_every_commented_line_of_it_is_valid_when_uncommented(found):
     assert config.agents["mine"]["command"] == ("python3", "agent.py")
     assert config.env["API_KEY"]["secret"]
     assert set(config.serve) == {"web"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('prompt = ["--go"]', "the message is in none of these words"),
+        ('usage = {pattern = "("}', "this is no regular expression"),
+        ('usage = {pattern = "(?P<tokens>x)"}', "the group `tokens` is not known"),
+        ('usage = {pattern = "x"}', "nothing says where the tokens stand"),
+        ('usage = {pattern = "(?P<input>x)", output = "a.b"}', "it is one or the other"),
+        ('usage = {input = "a", form = "document"}', "the output is read line by line"),
+        ('usage = {input = "a", from = "usage.json"}', "is neither the output nor a file"),
+        ('usage = {inputs = "a"}', "`inputs` is not known"),
+        ('usage = {input = "a", where = {type = ["x"]}}', "a text, a number or a truth value is expected"),
+        ('fails = {again = "x"}', "it takes back what `pattern` says"),
+        ("fails = {silent = true}", "no usage is read"),
+        ('fails = {holds = {a = "b"}}', "there is no document of usage"),
+        ('type = "claude"\nprompt = "input"', "`claude` has its own way of that"),
+    ],
+)
+def test_a_bad_description_of_a_turn_is_refused_with_a_sentence(lines: str, said: str) -> None:
+    kind = "" if lines.startswith("type") else 'command = ["x"]\n'
+    _, (mistake,) = parse(f"schema = 1\n[agents.tool]\n{kind}{lines}\n")
+    assert said in mistake.message
+    assert mistake.suggestion
+    assert mistake.place.startswith("agents.tool")

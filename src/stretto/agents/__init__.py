@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from stretto.core.errors import UsageError
+from stretto.core.errors import StrettoError, UsageError
 
 if TYPE_CHECKING:
     from stretto.agents.declaration import Declaration
@@ -28,7 +28,6 @@ ADAPTERS: dict[str, str] = {
     "pi": "stretto.agents.pi:PiAgent",
     "scripted": "stretto.agents.scripted:ScriptedAgent",
 }
-ENTRY_POINTS = "stretto.agents"
 
 
 def types() -> tuple[str, ...]:
@@ -39,21 +38,38 @@ def types() -> tuple[str, ...]:
 @cache
 def provided() -> tuple[str, ...]:
     """The types that other installed packages provide, sorted; one of our own names is never theirs."""
-    from importlib.metadata import entry_points
+    from stretto.agents import others
 
-    return tuple(sorted({entry.name for entry in entry_points(group=ENTRY_POINTS)} - set(ADAPTERS)))
+    return tuple(name for name in others.provided() if name not in ADAPTERS)
+
+
+@cache
+def broken() -> dict[str, StrettoError]:
+    """Those of other packages that cannot be used, and why."""
+    found: dict[str, StrettoError] = {}
+    for type in provided():
+        try:
+            find(type)
+        except StrettoError as error:
+            found[type] = error
+    return found
+
+
+def sound() -> tuple[str, ...]:
+    """All types that can be used."""
+    return tuple(type for type in (*types(), *provided()) if type not in broken())
 
 
 @cache
 def ready() -> tuple[str, ...]:
     """The types that can be named without being configured: those whose program is known."""
-    return tuple(type for type in (*types(), *provided()) if declared(type).program is not None)
+    return tuple(type for type in sound() if declared(type).program is not None)
 
 
 @cache
 def models() -> dict[str, dict[str, str]]:
     """The models of each type by tier, of those that know any."""
-    found = {type: dict(declared(type).models) for type in (*types(), *provided())}
+    found = {type: dict(declared(type).models) for type in sound()}
     return {type: of_type for type, of_type in found.items() if of_type}
 
 
@@ -61,7 +77,8 @@ def models() -> dict[str, dict[str, str]]:
 def find(type: str) -> Agent:
     """The adapter for a type of agent; with `/pane` behind it, for a session in a pane.
 
-    Raises UsageError (`unknown_agent`) for a type that nobody provides.
+    Raises UsageError (`unknown_agent`) for a type that nobody provides, StrettoError (`bad_agent`) for one of another
+    package that is none.
     """
     if type.endswith("/pane"):
         from stretto.agents.pane import SUFFIX, PaneAgent
@@ -70,7 +87,7 @@ def find(type: str) -> Agent:
     if type in ADAPTERS:
         module, _, name = ADAPTERS[type].partition(":")
         return cast("Agent", getattr(import_module(module), name)())
-    return _from_entry_point(type)
+    return _of_others(type)
 
 
 def declared(type: str) -> Declaration:
@@ -81,11 +98,12 @@ def declared(type: str) -> Declaration:
     return said if isinstance(said, Declaration) else Declaration(type, "an agent of another package")
 
 
-def _from_entry_point(type: str) -> Agent:
-    from importlib.metadata import entry_points
+def _of_others(type: str) -> Agent:
+    from stretto.agents import others
 
-    for entry in entry_points(group=ENTRY_POINTS, name=type):
-        return cast("Agent", entry.load()())
+    found = others.load(type)
+    if found is not None:
+        return found
     raise UsageError(
         f"there is no type of agent called {type!r}; there are {', '.join((*types(), *provided()))}",
         code="unknown_agent",

@@ -30,13 +30,13 @@ class Declaration:
     """A type of agent.
 
     `program`: what is started unless the configuration names a command; None: it must name one. `version`: the words
-    that make the program print its version and do nothing else. `tested`: versions with which the suite of real
-    programs passes. `can`: words of `CAPABILITIES` that stretto makes use of. `variables`: what the program reads from
-    the person's environment -> whether that is a secret. `keys`: those of them that stand for a login. `logins`: files
-    that are there after a login; `$NAME/` stands for a variable's folder, `~/` for the home. `models`: tier
-    (`core.who.TIERS`) -> model, empty when the choice is the person's. `hosts`: where its models are, and
-    what it asks on the way; `servers`: variables in which the person names another place for them. `install`: what a
-    person types to get it.
+    that make the program print its version and do nothing else, empty if there are none. `tested`: versions with which
+    the suite of real programs passes. `can`: words of `CAPABILITIES` that stretto makes use of. `variables`: what the
+    program reads from the person's environment -> whether that is a secret. `keys`: those of them that stand for a
+    login. `logins`: files that are there after a login; `$NAME/` stands for a variable's folder, `~/` for the home.
+    `models`: tier (`core.who.TIERS`) -> model, empty when the choice is the person's. `hosts`: where its models are,
+    and what it asks on the way; `servers`: variables in which the person names another place for them. `install`: what
+    a person types to get it.
     """
 
     type: str

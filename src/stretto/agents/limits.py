@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-_LIMIT = re.compile(
-    r"\b429\b|rate[ _-]?limit|too many requests|quota|usage limit|insufficient[ _]credit|credit balance"
-    r"|billing[ _]hard[ _]limit|resource[ _]exhausted",
-    re.IGNORECASE,
+#: for whoever looks at the words of a program himself
+PATTERN = (
+    r"(?i)\b429\b|rate[ _-]?limit|too many requests|quota|usage limit|insufficient[ _]credit|credit balance"
+    r"|billing[ _]hard[ _]limit|resource[ _]exhausted"
 )
+_LIMIT = re.compile(PATTERN)
 
 
 def is_limit(said: str) -> bool:

@@ -43,7 +43,7 @@ def look(spec: AgentSpec, env: Mapping[str, str]) -> Sight:
     missing = agents.find(spec.type).probe(spec, env)
     program = spec.command[0] if spec.command else said.program
     path = _path(program, merged) if program else None
-    own = path is not None and not spec.command
+    own = path is not None and not spec.command and bool(said.version)
     version = version_of([str(path), *said.version], merged) if own else None
     tested = version in said.tested if version is not None and said.tested else None
     login, evidence = logged_in(said, merged)

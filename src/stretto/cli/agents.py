@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stretto.cli.common import emit, json_option, read
 from stretto.cli.text import clean, coloured, paint, quota
 from stretto.client import Json, folder
+
+if TYPE_CHECKING:
+    from stretto.core.errors import StrettoError
 
 
 @click.command("agents")
@@ -67,16 +70,22 @@ def described(root: Path | None) -> Iterator[Json]:
     env = {**os.environ, **({"STRETTO_ROOT": str(root)} if root is not None else {})}
     for name in frozen["agents"]:
         yield _described(name, frozen, env)
+    for type in sorted(agents.broken().keys() - frozen["agents"].keys()):
+        yield _unusable(type, type, agents.broken()[type])
 
 
 def _described(name: str, frozen: Json, env: dict[str, str]) -> Json:
     from stretto import agents
     from stretto.agents.declaration import CAPABILITIES
     from stretto.agents.looks import look
+    from stretto.core.errors import StrettoError
     from stretto.core.who import agent_spec
 
     spec = agent_spec(frozen, "", name)
-    said = agents.declared(spec.type)
+    try:
+        said = agents.declared(spec.type)
+    except StrettoError as error:
+        return _unusable(name, spec.type, error)
     sight = look(spec, env)
     return {
         "name": name,
@@ -95,6 +104,26 @@ def _described(name: str, frozen: Json, env: dict[str, str]) -> Json:
         "roles": [role for role, part in frozen["roles"].items() if part["agent"] == name],
         "fallback_of": [role for role, part in frozen["roles"].items() if name in part["fallback"]],
         "install": said.install,
+    }
+
+
+def _unusable(name: str, type: str, error: StrettoError) -> Json:
+    """An agent whose type nobody provides, or provides so that it cannot be used."""
+    from stretto.agents.declaration import CAPABILITIES
+
+    nothing = dict.fromkeys(("program", "path", "version", "tested", "login"))
+    empty: Json = {word: [] for word in ("tested_versions", "roles", "fallback_of")}
+    return {
+        "name": name,
+        "type": type,
+        "about": "not to be used",
+        **nothing,
+        **empty,
+        "missing": error.message,
+        "evidence": "",
+        "can": dict.fromkeys(CAPABILITIES, False),
+        "models": {},
+        "install": error.hint or "",
     }
 
 

@@ -263,7 +263,11 @@ def _agents(frozen: dict[str, Any], env: dict[str, str]) -> Iterator[Finding]:
         roles.setdefault(part["agent"], []).append(role)
     for name in roles:
         spec = agent_spec(frozen, roles[name][0], name)
-        sight, said = look(spec, env), agents.declared(spec.type)
+        try:
+            sight, said = look(spec, env), agents.declared(spec.type)
+        except StrettoError as error:
+            yield Finding("agent", WARNING, error.message, error.hint or "")
+            continue
         if sight.missing is not None:
             hint = f"{said.install}; or choose another" if said.install else "or choose another"
             yield Finding("agent", WARNING, sight.missing, f"{hint}: stretto run --agent NAME (see stretto agents)")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stretto.config import values as v
+from stretto.config.turns import TURN_KEYS, check_turn
 from stretto.config.values import Mistake, Notes
 from stretto.core import database_url, names
 from stretto.core.errors import UsageError
@@ -154,6 +155,7 @@ _AGENT_KEYS: dict[str, v.Reader] = {
     "network": v.hosts,
     "credentials": v.below_home,
     **_MODEL,
+    **TURN_KEYS,
 }
 
 #: every table of stretto.toml with its keys
@@ -331,6 +333,7 @@ def _check_agent(name: str, agent: Mapping[str, Any], notes: Notes) -> None:
         notes.wrong(f"agents.{name}", "the agent has neither type nor command", 'write `type = "claude"`')
     elif agent.get("type") in ("acp", "command", "scripted") and not agent.get("command"):
         notes.wrong(f"agents.{name}", "the agent has no command", 'write `command = ["python3", "agent.py"]`')
+    check_turn(f"agents.{name}", agent, agent.get("type") or (name if name in AGENT_TYPES else "command"), notes)
 
 
 def _line_of(text: str, place: str) -> int | None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from stretto.config.read import AGENT_TYPES, SCHEMA, Config
+from stretto.config.turns import TURN_KEYS
 from stretto.core import names
 from stretto.core.errors import UsageError
 from stretto.core.finding import closest
@@ -133,6 +134,7 @@ def _agent(type_: str, given: Mapping[str, Any], models: Mapping[str, str]) -> d
         "permissions": given.get("permissions"),
         "network": list(given.get("network", ())),
         "credentials": list(given.get("credentials", ())),
+        "turn": _lists({key: given[key] for key in TURN_KEYS if key in given}),
     }
 
 

@@ -174,7 +174,10 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """How a configured agent is run. `type` names the adapter (`command`, `scripted`, `claude` …)."""
+    """How a configured agent is run. `type` names the adapter (`command`, `scripted`, `claude` …).
+
+    `turn`: how one turn of a program without a protocol is run and read, as the configuration says it.
+    """
 
     name: str
     type: str
@@ -184,6 +187,7 @@ class AgentSpec:
     mcp: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
     permissions: str = "ask"
+    turn: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

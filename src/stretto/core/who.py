@@ -91,6 +91,7 @@ def agent_spec(
         mcp=dict(raw.get("mcp", {})),
         model=said or of_role or raw.get("model") or raw.get("models", {}).get(tier),
         permissions=str(part.get("permissions") or raw.get("permissions") or "ask"),
+        turn=dict(raw.get("turn") or {}),
     )
 
 
