@@ -1,8 +1,12 @@
-"""(g) 10,000 leases of ports by 8 processes at once: how long one takes, and whether a slot was ever had twice."""
+"""(g) 10,000 leases of ports by 8 processes at once: how long one takes, and whether a slot was ever had twice.
+
+All of them want the lowest free slot, and do nothing but lease it and give it back: the worst that can happen.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,10 +37,10 @@ def run(here: World) -> list[Figure]:
     found = [json.loads(racer.communicate()[0]) for racer in racers]
     times = [ms for each in found for ms in each["ms"]]
     twice = sum(each["twice"] for each in found)
-    slow = f"p99 {quantile(times, 0.99):.1f} ms, longest {max(times):.0f} ms"
-    note = f"{RACERS} processes; {slow}; least {min(times):.2f} ms"
+    note = f"{RACERS} processes on {os.cpu_count()} cores; longest {max(times):.0f} ms, least {min(times):.2f} ms"
     return [
-        Figure("g", "lease of a slot with 20 ports, median", quantile(times, 0.5), "ms", None, 10.0, note=note),
+        Figure("g", "lease of a slot with 20 ports, p99", quantile(times, 0.99), "ms", None, 10.0, note=note),
+        Figure("g", "lease of a slot with 20 ports, median", quantile(times, 0.5), "ms"),
         Figure("g", f"slots that were had twice, in {len(times):,} leases", float(twice), "", None, 0.0),
     ]
 

@@ -16,24 +16,29 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 def free(port: int) -> bool:
     """Whether nothing listens on this TCP port at any address, IPv4 or IPv6. A family that is not there is free."""
-    return all(_bindable(family, address, port) for family, address in _FAMILIES)
+    if sys.platform.startswith("linux"):
+        both = _bindable(socket.AF_INET6, "::", port, only=False)
+        if both is not None:
+            return both
+    return all(_bindable(family, address, port) is not False for family, address in _FAMILIES)
 
 
-def _bindable(family: socket.AddressFamily, address: str, port: int) -> bool:
+def _bindable(family: socket.AddressFamily, address: str, port: int, *, only: bool = True) -> bool | None:
+    """Whether a socket can be bound; None where there is no such family. `only`: IPv6, and not IPv4 besides."""
     try:
         probe = socket.socket(family, socket.SOCK_STREAM)
     except OSError:
-        return True
+        return None
     with probe:
         if sys.platform.startswith("linux"):
             # there it only lets us pass what is closing; elsewhere it would pass a listener on one address
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
             probe.bind((address, port))
         except OSError as error:
-            return error.errno in _NO_FAMILY
+            return None if error.errno in _NO_FAMILY else False
     return True
 
 

@@ -101,6 +101,11 @@ def _same(a: float, b: float) -> bool:
     return abs(a - b) < 0.02
 
 
+def boot_time() -> float:
+    """When this machine was booted, in seconds since the epoch; 0 where the system does not say."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform.startswith("linux") else 0.0
+
+
 def boot_id() -> str:
     """Names the present boot of this machine; start times of another boot mean nothing."""
     if _LINUX:

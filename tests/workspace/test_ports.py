@@ -145,7 +145,7 @@ def test_new_names_keep_the_slot(registry: Registry, tmp_path: Path):
 # ------------------------------------------------------------------ who is in the way
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "::1", "::"])
 def test_a_block_in_which_somebody_listens_is_passed_over(registry: Registry, tmp_path: Path, address: str):
     ports, at = layer(registry, tmp_path), place(tmp_path)
     wanted = slot_of(ports, at)
@@ -249,6 +249,27 @@ def test_a_damaged_registry_is_a_sentence(registry: Registry, tmp_path: Path):
         layer(registry, tmp_path).take(place(tmp_path), {})
     assert caught.value.code == "port_registry"
     assert "move" in str(caught.value.hint)
+
+
+def test_one_that_a_power_cut_has_damaged_is_put_aside_and_made_anew(registry: Registry, tmp_path: Path):
+    ports, at = layer(registry, tmp_path), place(tmp_path)
+    held = ports.take(at, {})
+    registry.path.with_name("ports.db-wal").unlink()
+    registry.path.write_bytes(b"not a database, and long enough to be read as one" * 100)
+    for file in registry.path.parent.iterdir():
+        os.utime(file, (1, 1))
+    assert layer(Registry(registry.path), tmp_path).take(at, held.data) == held
+    (aside,) = registry.path.parent.glob("ports.db.damaged-*")
+    assert aside.read_bytes().startswith(b"not a database")
+
+
+def test_a_whole_one_of_before_this_boot_is_used(registry: Registry, tmp_path: Path):
+    held = layer(registry, tmp_path).take(place(tmp_path), {})
+    for file in registry.path.parent.iterdir():
+        os.utime(file, (1, 1))
+    again = Registry(registry.path)
+    assert [lease.slot for lease in again.all()] == [held.data["slot"]]
+    assert not list(registry.path.parent.glob("*damaged*"))
 
 
 def test_it_is_private_and_lies_where_all_homes_find_it(registry: Registry, tmp_path: Path):

@@ -8,7 +8,9 @@ Specification.
 - A lease names its holder: a process, by pid, start time and boot. One whose holder is dead stays as long as there are
   other slots; then it is taken over if nothing listens on its ports either. Its owner gets another slot when it asks.
 - Giving a lease back while something still listens there leaves it without a holder, so that nobody runs into it.
-- The file is made anew when it is lost: each owner asks for the slot that it had.
+- Who wants to write waits in line (`line.py`), so that each of many that race has its turn.
+- The file is made anew when it is lost: each owner asks for the slot that it had. Nothing is synced, so a power cut may
+  damage it; one that is damaged and older than this boot is put aside, and made anew.
 
 Accepted race: a program that is not ours takes a port between the look and its use. Whoever serves there sees that.
 """
@@ -17,12 +19,11 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +32,15 @@ from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
 from stretto.home import state_folder
 from stretto.net import free
+from stretto.workspace.line import Line
 
 BASE, BLOCK = 20000, 20
 #: blocks end below the ports that systems hand out by themselves (32768 on Linux)
 SLOTS = 600
 #: seconds that a lease waits for others before it gives up
 _PATIENCE = 20.0
+#: seconds between two tries of one who went without its turn
+_AGAIN = 0.001
 
 #: which ports a slot gives by which name
 Names = Callable[[int], Mapping[str, int]]
@@ -122,6 +126,7 @@ class Registry:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._guard = threading.Lock()
+        self._line = Line(path.with_name(f"{path.name}.line"))
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
@@ -197,11 +202,16 @@ class Registry:
 
     def release(self, owner: Owner) -> None:
         """Give the owner's lease back. While something listens on its ports it stays, without a holder."""
+        with self._opened() as db:
+            found = _of(db, owner)
+        if found is None:
+            return
+        unused = all(free(port) for port in sorted(found.ports))  # others need not wait for the look
         with self._transaction() as db:
             known = _of(db, owner)
-            if known is None:
+            if known is None or known.slot != found.slot:
                 return
-            if all(free(port) for port in sorted(known.ports)):
+            if unused:
                 db.execute("DELETE FROM leases WHERE slot = ?", (known.slot,))
             else:
                 self._renew(db, known, known.path, NOBODY)
@@ -217,7 +227,7 @@ class Registry:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._opened() as db:
+        with self._opened() as db, self._line.turn(_PATIENCE):
             self._begin(db)
             try:
                 yield db
@@ -231,7 +241,7 @@ class Registry:
 
     @staticmethod
     def _begin(db: sqlite3.Connection) -> None:
-        """Begin as the one writer. SQLite's own waiting grows to a tenth of a second; a lease takes milliseconds."""
+        """Begin as the one writer: mostly at once, for whoever has its turn. SQLite's own waiting grows to 0.1 s."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -239,7 +249,7 @@ class Registry:
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
-                time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - only to spread the waiting
+                time.sleep(_AGAIN)
             else:
                 return
 
@@ -263,9 +273,11 @@ class Registry:
             return self._connection
         self._close()
         files.make_private_dir(self.path.parent)
+        self._put_aside_if_damaged()
         connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-        # a power cut ends all holders too: what it loses is leased again with the same slot as preference
-        connection.execute("PRAGMA synchronous = NORMAL")
+        # a power cut ends all holders too: what it loses is leased again with the same slot as preference; and a sync
+        # inside a transaction is what all who race would wait for
+        connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.executescript(_SCHEMA)
@@ -273,6 +285,23 @@ class Registry:
         self.path.chmod(0o600)
         self._connection, self._file = connection, self._identity()
         return connection
+
+    def _put_aside_if_damaged(self) -> None:
+        """Make room for a new file when the one that is there was last written before this boot, and is not whole."""
+        if not self._older_than_boot():
+            return
+        with files.lock(self.path.with_name(f"{self.path.name}.lock"), wait=_PATIENCE):
+            if not self._older_than_boot() or _whole(self.path):
+                return
+            mark = f"damaged-{time.time():.0f}"
+            for name in (f"{self.path.name}-wal", f"{self.path.name}-shm", self.path.name):
+                if (part := self.path.with_name(name)).exists():
+                    files.rename(part, self.path.with_name(f"{name}.{mark}"))
+
+    def _older_than_boot(self) -> bool:
+        parts = [self.path, self.path.with_name(f"{self.path.name}-wal")]
+        written = [path.stat().st_mtime for path in parts if path.exists()]
+        return bool(written) and max(written) < proctree.boot_time()
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -286,6 +315,7 @@ class Registry:
             with suppress(sqlite3.Error):
                 self._connection.close()
         self._connection = None
+        self._line.close()
 
 
 _registries: dict[Path, Registry] = {}
@@ -297,6 +327,15 @@ def registry(path: Path | None = None) -> Registry:
     where = path or registry_path()
     with _registries_guard:
         return _registries.setdefault(where, Registry(where))
+
+
+def _whole(path: Path) -> bool:
+    """Whether this is a database in which everything fits together."""
+    try:
+        with closing(sqlite3.connect(path)) as db:
+            return bool(db.execute("PRAGMA quick_check").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
 
 
 def _wanted(slot: int, names: Names) -> frozenset[int]:
