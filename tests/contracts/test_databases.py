@@ -77,7 +77,7 @@ def through_sqlite(path: Path, script: str) -> list[str]:
         return ["|".join(map(str, row)) for row in db.execute(script).fetchall()]
 
 
-FREEZING = ["sqlite-inside", "sqlite-outside", "postgres-database", "postgres-cluster"]
+FREEZING = ["sqlite-inside", "sqlite-outside", "postgres-database", "postgres-schema", "postgres-cluster"]
 #: those that make golden templates; the project's own commands may clone from whatever they like
 freezing = pytest.mark.parametrize("kind", FREEZING, indirect=True)
 
@@ -321,7 +321,11 @@ def stranger(kind: Kind, name: str, worktree: Path) -> None:
             path.parent.mkdir(parents=True)
             path.write_text("precious")
         return
-    kind.source(f"CREATE DATABASE {name}")
+    kind.source(f"CREATE {thing(kind)} {name}")
+
+
+def thing(kind: Kind) -> str:
+    return "SCHEMA" if kind.given["provider"] == "postgres-schema" else "DATABASE"
 
 
 def in_folders(kind: Kind) -> bool:
@@ -331,7 +335,7 @@ def in_folders(kind: Kind) -> bool:
 def is_there(kind: Kind, name: str, worktree: Path) -> bool:
     if in_folders(kind):
         return (worktree / "var/app.db").exists() and (kind.folder / "ours" / name / "app.db").exists()
-    kind.source(f"DROP DATABASE {name}")
+    kind.source(f"DROP {thing(kind)} {name}")
     return True
 
 

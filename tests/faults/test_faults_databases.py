@@ -38,6 +38,15 @@ OURS = [
 ]
 PASSAGES = sorted(f"{name}@{n}" for name in {*OURS, *LATER} for n in {1, *LATER.get(name, ())})
 
+#: where a life with a schema of its own is cut off: the points are the same, their order is another
+SCHEMA = [
+    *(f"daemon.database.{n}@1" for n in ("create.before", "create.after", "freeze.before", "freeze.after")),
+    *(f"daemon.database.{n}@1" for n in ("aside", "back", "drop")),
+    *(f"daemon.database.copy@{n}" for n in (1, 2, 4)),
+    *(f"daemon.database.psql.after@{n}" for n in (9, 27, 40)),
+    "daemon.files.replace.after@4",
+]
+
 _LIFE = """
 import json, sys
 from pathlib import Path
@@ -114,6 +123,27 @@ def test_killed_and_lived_again(passage: str, postgres: Cluster, tmp_path: Path)
     roles = f"SELECT rolname FROM pg_roles WHERE rolname LIKE 'stretto\\_{root}\\_one%';"
     assert postgres.admin.run(roles) == []
     assert list((tmp_path / "ours").glob("*.pgpass")) == []
+    postgres.admin.run(f"DROP DATABASE {source} WITH (FORCE);")
+
+
+@pytest.mark.parametrize("passage", SCHEMA)
+def test_a_schema_is_killed_and_lived_again(passage: str, postgres: Cluster, tmp_path: Path) -> None:
+    root = f"s{os.urandom(4).hex()}"
+    source = f"dev_{root}"
+    postgres.run(f"CREATE DATABASE {source};", "postgres")
+    postgres.run("CREATE TABLE source (n integer); INSERT INTO source VALUES (1);", source)
+    given = {"provider": "postgres-schema", "url": postgres.url(name=source).text()}
+    first = live(given, tmp_path, root, STRETTO_TESTING="1", STRETTO_FAILPOINT=f"{passage}=kill")
+    assert first.returncode == -9, f"{passage} is never reached: {first.stderr}"
+    count("fail points killed", passage)
+    again = live(given, tmp_path, root)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == [[], []]
+    count("fail points recovered", passage)
+    assert postgres.run("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'stretto%';", source) == []
+    assert postgres.run(f"SELECT rolname FROM pg_roles WHERE rolname LIKE 'stretto\\_{root}%';", source) == []
+    assert list((tmp_path / "ours").glob("*.pgpass")) == []
+    assert postgres.run("SELECT n FROM source;", source) == [["1"]]
     postgres.admin.run(f"DROP DATABASE {source} WITH (FORCE);")
 
 

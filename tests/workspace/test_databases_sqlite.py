@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import sqlite3
 import subprocess
@@ -260,3 +261,29 @@ def test_a_database_crosses_to_another_file_system_and_back(linked: Linked, monk
     assert [path.name for path in (linked.tree / "var").iterdir()] == ["app.db"]
     with closing(sqlite3.connect(linked.tree / "var" / "app.db")) as db:
         assert db.execute("SELECT * FROM t").fetchall() == []
+
+
+def test_what_a_crash_left_is_taken_away_where_it_was(root: Path, tmp_path: Path) -> None:
+    """A deletion that was cut off: whoever comes next completes it, and touches neither its own place nor another's."""
+    with closing(sqlite3.connect(root / "var" / "app.db")) as db, db:
+        db.execute("CREATE TABLE t (n)")
+    found, trees = branches(root), {name: tmp_path / name for name in ("cut", "recycled", "adopted", "next")}
+    for name in ("cut", "recycled"):
+        trees[name].mkdir()
+        row = found.ensure(f"run-aaaa/{name}", "task", found.place(trees[name]), "start")
+        found._rows.put(row.name, dataclasses.replace(row, state="dropping"))
+    theirs = trees["adopted"] / "var" / "app.db"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("somebody's own")
+    # somebody else works by now where the second one was
+    (trees["recycled"] / "var" / "app.db").unlink()
+    settled = dataclasses.replace(row, name="stretto_shop_other_0123456789", owner="run-aaaa/other", state="made")
+    found._rows.put(settled.name, settled)
+    (trees["recycled"] / "var" / "app.db").write_text("the other task's")
+    with pytest.raises(StrettoError) as refused:
+        found.ensure("run-aaaa/adopted", "task", found.place(trees["adopted"]), "start")
+    assert refused.value.code == "database_taken"
+    assert theirs.read_text() == "somebody's own"
+    assert (trees["recycled"] / "var" / "app.db").read_text() == "the other task's"
+    assert list((trees["cut"] / "var").iterdir()) == []
+    assert [row.owner for row in found.known()] == ["run-aaaa/other"]

@@ -245,11 +245,23 @@ def _programs(config: Config, root: Path) -> Iterator[Finding]:
 
     frozen = resolve(config, Plan(), ready=agents.ready(), models=agents.models())
     yield from _agents(frozen, {**os.environ, "STRETTO_ROOT": str(root)})
+    yield from _shared(frozen, root)
     told = [(f"check {check['name']}", check["run"]) for check in frozen["checks"]]
     for name, command in [*told, *(("setup", command["run"]) for command in frozen["setup"])]:
         if missing := _missing(command, root):
             text = f"`{command}` needs {missing}, which is not there"
             yield Finding(name, WARNING, text, "install it, or change the command in stretto.toml")
+
+
+def _shared(frozen: dict[str, Any], root: Path) -> Iterator[Finding]:
+    """What databases of tasks have in common with each other and with the person's."""
+    from stretto.workspace import databases
+
+    try:
+        for text in databases.remarks(frozen.get("database"), root):
+            yield Finding("databases", OK, text)
+    except StrettoError as error:
+        yield Finding("databases", PROBLEM, error.message, error.hint)
 
 
 def _agents(frozen: dict[str, Any], env: dict[str, str]) -> Iterator[Finding]:

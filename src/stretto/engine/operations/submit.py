@@ -29,6 +29,7 @@ from stretto.engine.operations.settings import Resolved, refuse, resolve
 from stretto.git.repository import Repository
 from stretto.reads import find
 from stretto.store.sqlite import Writer
+from stretto.workspace import databases
 
 #: variables that every run captures from its caller (DECISIONS 3)
 CAPTURED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "TMPDIR")
@@ -101,7 +102,7 @@ def _check(
     trusting.require(engine, common.key_of(git), found, args.get("trust"))
     choice = checkouts.choose(git, found.target, args.get("checkout"))
     engine.check_bays(git, found.config)
-    return about, choice, notices
+    return about, choice, [*notices, *databases.remarks(found.config.get("database"), git.root)]
 
 
 def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> list[str]:

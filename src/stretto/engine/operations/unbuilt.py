@@ -24,9 +24,6 @@ def refuse(config: Mapping[str, Any], plan: Plan) -> None:
 
 def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str, str]]:
     """(where, what it says, what to do instead)."""
-    provider = (config.get("database") or {}).get("provider")
-    if provider == "postgres-schema":
-        yield "[database] provider", str(provider), "name another: postgres-database or postgres-cluster"
     if tuple(config.get("stages") or DEFAULT_STAGES) != DEFAULT_STAGES:
         yield "[pipeline] stages", ", ".join(config["stages"]), "take it out: the stages are those of its default"
     for task in plan.tasks:

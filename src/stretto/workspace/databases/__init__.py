@@ -32,6 +32,7 @@ __all__ = [
     "Settings",
     "configured",
     "connect",
+    "remarks",
     "settings",
 ]
 
@@ -92,6 +93,17 @@ def connect(
     return Branches(provider, said, folder, root, project, home, now=now)
 
 
+def remarks(given: Mapping[str, Any] | None, root: Path) -> list[str]:
+    """What a person should know of databases that are less apart than others. Raises StrettoError as `check` does."""
+    if not given or given.get("provider") != "postgres-schema":
+        return []
+    found = connect(given, root=root, folder=root, home="", ignored=bool)
+    if found is None:
+        return []
+    found.check()
+    return found.remarks()
+
+
 def _provider(said: Settings, root: Path, folder: Path, project: str, ignored: Callable[[str], bool]) -> Provider:
     if said.provider == "memory":
         from stretto.workspace.databases.memory import Memory
@@ -116,6 +128,10 @@ def _provider(said: Settings, root: Path, folder: Path, project: str, ignored: C
         from stretto.workspace.databases.sqlite import Sqlite
 
         return Sqlite(url, root, folder, ignored)
+    if said.provider == "postgres-schema":
+        from stretto.workspace.databases.postgres_schema import PostgresSchema
+
+        return PostgresSchema(url, folder)
     from stretto.workspace.databases.postgres_database import PostgresDatabase
 
     return PostgresDatabase(url, folder, project, end_sessions=said.end_sessions)

@@ -23,7 +23,10 @@ PREFIX = "stretto database "
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What a database of ours says of itself. `kind` is `branch`, `template` or `aside`; `home` names a home folder."""
+    """What a database of ours says of itself. `home` names a home folder.
+
+    `kind` is `branch`, `template` or `aside`; `making` where a template is whole only once it says so.
+    """
 
     home: str
     project: str
@@ -151,6 +154,15 @@ class Served(Protocol):
 
     def rest(self, name: str) -> None:
         """End its process; nothing of its content is lost. Nothing happens if there is none."""
+        ...
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A provider whose databases are less apart than databases are."""
+
+    def remarks(self) -> list[str]:
+        """What a person should know before they rely on it, a sentence each. Raises StrettoError if it cannot look."""
         ...
 
 

@@ -30,7 +30,7 @@ from stretto import files
 from stretto.core import names
 from stretto.core.database_url import protection
 from stretto.core.errors import StrettoError
-from stretto.workspace.databases.base import Address, Marker, Place, Provider, Served, Settings
+from stretto.workspace.databases.base import Address, Marker, Place, Provider, Served, Settings, Shared
 from stretto.workspace.journal import Cabinet
 
 MAKING, MADE, ASIDE, DROPPING = "making", "made", "aside", "dropping"
@@ -101,6 +101,10 @@ class Branches:
             )
         self.provider.check()
 
+    def remarks(self) -> list[str]:
+        """What the person should know of a provider that keeps tasks less apart. Raises StrettoError as `check`."""
+        return self.provider.remarks() if isinstance(self.provider, Shared) else []
+
     def place(self, worktree: Path, environment: Mapping[str, str] | None = None) -> Place:
         """Where a workspace's database is used."""
         return Place(worktree, self._root, self._folder, environment or {})
@@ -122,7 +126,7 @@ class Branches:
         self.check()
         files.make_private_dir(self._folder)
         files.make_private_dir(self._folder / "rows")
-        self._sweep(place)
+        self._sweep()
         begun = row is not None and row.state in (MAKING, MADE)
         if row is None or row.state == ASIDE:
             self.provider.require_free(self._name(owner, purpose), place)
@@ -209,10 +213,10 @@ class Branches:
                 self._undo(kept, place)
                 raise
             self._rows.put(name, replace(kept, state=MADE, ready=True))
-        self._forget_old_templates(place)
+        self._forget_old_templates()
 
-    def _sweep(self, place: Place) -> None:
-        """Undo what a crash has left of templates, and complete what it left of deletions."""
+    def _sweep(self) -> None:
+        """Undo what a crash has left of templates, and complete what it left of deletions, each where it was."""
         for row in self._rows.all().values():
             if row.home != self._home or not (row.state == DROPPING or (row.purpose, row.state) == (TEMPLATE, MAKING)):
                 continue
@@ -221,15 +225,21 @@ class Branches:
                 continue  # somebody is at work on it right now
             try:
                 with suppress(StrettoError):
-                    self._drop(row, place)
+                    self._drop(row, self._place_of(row))
             finally:
                 os.close(lock)
 
-    def _forget_old_templates(self, place: Place) -> None:
+    def _place_of(self, row: Branch) -> Place:
+        """Where a database was made, unless that is somebody else's place by now: then nothing there is its own."""
+        live = (one for one in self._rows.all().values() if one.state in (MAKING, MADE) and one.purpose != TEMPLATE)
+        others = any(one.worktree == row.worktree and one.name != row.name for one in live)
+        return self.place(self._folder / "nowhere" if others else Path(row.worktree))
+
+    def _forget_old_templates(self) -> None:
         found = sorted(self.templates(), key=lambda row: row.created, reverse=True)
         for row in found[KEPT_TEMPLATES:]:
             with files.lock(self._folder / f"{row.name}.lock", wait=60.0):
-                self._drop(row, place)
+                self._drop(row, self._place_of(row))
 
     # ------------------------------------------------------------ give back
 

@@ -1,8 +1,8 @@
 """The person's own database: where it is, and a copy of it that can be brought back.
 
 Specification. Nothing here changes it. A copy is one moment of it, whoever writes to it meanwhile: SQLite's backup
-interface, or `pg_dump`. It lies in a private folder under a name that no other copy has, and stays until the person
-deletes it.
+interface, or `pg_dump`. Schemas of tasks in it are no part of it. It lies in a private folder under a name that no
+other copy has, and stays until the person deletes it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from stretto import files
 from stretto.core.database_url import POSTGRES, DatabaseUrl
 from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
+from stretto.workspace.databases import schema_sql
+from stretto.workspace.databases.base import Marker
 from stretto.workspace.databases.psql import Server
 
 
@@ -48,7 +50,9 @@ def keep(url: DatabaseUrl, folder: Path, name: str) -> Kept:
     if url.scheme == POSTGRES:
         place = folder / f"{name}.dump"
         place.touch(mode=0o600)
-        Server(url).dump(url.name, place)
+        server = Server(url)
+        comments = server.run(schema_sql.OURS, database=url.name)
+        server.dump(url.name, place, leave=[row[0] for row in comments if Marker.read(row[-1]) is not None])
         words = ["pg_restore", "--clean", "--if-exists", "--no-owner", "-d", url.shown(), str(place)]
         return Kept(place, shlex.join(words))
     if not Path(url.name).exists():

@@ -17,24 +17,19 @@ Accepted race: between the creation of a database and the next statement, millis
 
 from __future__ import annotations
 
-import os
-import re
-import secrets
 from dataclasses import replace
 from pathlib import Path
 
-from stretto import files
 from stretto.core import names
-from stretto.core.database_url import DEFAULT_PORT, DatabaseUrl
+from stretto.core.database_url import DatabaseUrl
 from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
 from stretto.workspace.databases import sql
 from stretto.workspace.databases.base import Address, Marker, Place, taken
+from stretto.workspace.databases.logins import Logins
 from stretto.workspace.databases.psql import Server, each, identifier
 from stretto.workspace.databases.scram import verifier
 
-#: how a passfile says that its way is shut to all who may do more than a task
-SHUT = " shut"
 #: bytes from which files are copied instead of writing every page to the log (and forcing two checkpoints)
 LARGE = 96 << 20
 
@@ -48,7 +43,7 @@ class PostgresDatabase:
 
     def __init__(self, url: DatabaseUrl, folder: Path, project: str, *, end_sessions: bool = False) -> None:
         self.server = Server(url)
-        self._folder = folder
+        self._logins = Logins(self.server, folder)
         self._group = names.database_name(project, "owner", f"{project} owner")
         self._end_sessions = end_sessions
 
@@ -90,12 +85,7 @@ class PostgresDatabase:
 
     def address(self, name: str, place: Place) -> Address:
         """With the login role; its password is in the passfile."""
-        held = self._passfile(name)
-        said = re.match(r"# host=(\S*) port=(\d*)", held.read_text()) if held.exists() else None
-        host, port = (said[1], said[2]) if said else (self.server.url.host, "")
-        number = int(port) if port else None
-        url = replace(self.server.url, name=name, user=name, password="", host=host, port=number)
-        return Address(url.text(), {"PGPASSFILE": str(held)})
+        return self._logins.address(name, name)
 
     def freeze(self, name: str, template: str, marker: Marker, place: Place) -> None:
         """As the protocol says. Raises Conflict (`database_in_use`) while somebody is connected to `name`."""
@@ -158,7 +148,7 @@ class PostgresDatabase:
     # ------------------------------------------------------------ making
 
     def _ensure_roles(self, name: str, marker: Marker) -> None:
-        password = self._password(name)
+        password = self._logins.password(name)
         role, group = identifier(name), identifier(self._group)
         self.server.run(
             each(
@@ -245,42 +235,7 @@ class PostgresDatabase:
             )
 
     def _find_way(self, name: str) -> None:
-        """Log in as the task will; where the socket wants the system's own user, over the network of this machine.
-
-        A way that is shut to all who may do more comes first: only that one is shown in a sandbox.
-        """
-        url, password = self.server.url, self._password(name)
-        ways = [(url.host, url.port)]
-        if url.socket or not url.host:
-            ways.append(("127.0.0.1", url.port or DEFAULT_PORT))
-        failed: StrettoError | None = None
-        open_way: tuple[str, int | None] | None = None
-        for host, port in ways:
-            self._write_passfile(name, password, host, port)
-            there = replace(url, user=name, password="", host=host, port=port)
-            try:
-                Server(there, secret={"PGPASSFILE": str(self._passfile(name))}).run("SELECT 1;", database=name)
-            except StrettoError as error:
-                failed = failed or error
-                continue
-            if self._is_shut(there):
-                self._write_passfile(name, password, host, port, shut=True)
-                return
-            open_way = open_way or (host, port)
-        if open_way is None:
-            raise failed or StrettoError("there is no way in", object=name)
-        self._write_passfile(name, password, *open_way)
-
-    def _is_shut(self, way: DatabaseUrl) -> bool:
-        """Whether nobody who may do more than a task gets in here without a password."""
-        for (role,) in self.server.run(sql.MIGHTY):
-            nobody = Server(replace(way, user=role), secret={"PGPASSFILE": os.devnull, "PGPASSWORD": ""})
-            try:
-                nobody.run("SELECT 1;")
-            except StrettoError:
-                continue
-            return False
-        return True
+        self._logins.find_way(name, name)
 
     # ------------------------------------------------------------ taking away
 
@@ -292,7 +247,7 @@ class PostgresDatabase:
         comment = self.server.value(sql.ROLE_COMMENT, values={"name": role})
         if Marker.read(comment) is not None:
             self.server.run(f"DROP ROLE IF EXISTS {identifier(role)};")
-        self._passfile(role).unlink(missing_ok=True)
+        self._logins.forget(role)
 
     def _asides(self, role: str) -> list[str]:
         return [name for name in self.found() if name.startswith(f"{role}_q")]
@@ -315,22 +270,3 @@ class PostgresDatabase:
     def _connectable(self, name: str) -> bool:
         asked = "SELECT datallowconn FROM pg_database WHERE datname = :'name';"
         return self.server.value(asked, values={"name": name}) == "t"
-
-    # ------------------------------------------------------------ passwords
-
-    def _passfile(self, name: str) -> Path:
-        return self._folder / f"{name}.pgpass"
-
-    def _password(self, name: str) -> str:
-        """The password in the passfile; a new one, written down first, if there is none."""
-        held = self._passfile(name)
-        if held.exists():
-            return held.read_text().rstrip("\n").rpartition(":")[2]
-        password = secrets.token_urlsafe(24)
-        self._write_passfile(name, password, self.server.url.host, self.server.url.port)
-        return password
-
-    def _write_passfile(self, name: str, password: str, host: str, port: int | None, *, shut: bool = False) -> None:
-        files.make_private_dir(self._folder)
-        text = f"# host={host} port={port or ''}{SHUT if shut else ''}\n*:*:*:{name}:{password}\n"
-        files.replace(self._passfile(name), text.encode(), 0o600)

@@ -114,9 +114,22 @@ class Server:
                 "pg_restore", ["-w", "--no-owner", "--no-acl", "-d", destination, str(held)], destination
             )
 
-    def dump(self, source: str, place: Path) -> None:
-        """Write a database, which may be in use, into a file for pg_restore."""
-        self._program("pg_dump", ["-w", "-Fc", "-f", str(place)], source)
+    def dump(self, source: str, place: Path, leave: Iterable[str] = ()) -> None:
+        """Write a database, which may be in use, into a file for pg_restore. `leave`: schemas of ours to leave out."""
+        without = [word for name in leave for word in ("-N", identifier(name))]
+        self._program("pg_dump", ["-w", "-Fc", *without, "-f", str(place)], source)
+
+    def dump_schema(self, database: str, schema: str, place: Path) -> None:
+        """Write one schema, which may be in use, into a file of statements, without who owns what and who may what."""
+        exact = '"' + schema.replace('"', '""') + '"'
+        words = ["-w", "-Fp", "-E", "UTF8", "-n", exact, "--no-owner", "--no-acl", "--no-tablespaces"]
+        words += ["--no-security-labels", "--no-publications", "--no-subscriptions", "-f", str(place)]
+        self._program("pg_dump", words, database)
+
+    def play(self, script: Path, database: str) -> None:
+        """Run the statements of a file, all or none."""
+        words = ["-X", "-q", "-A", "-t", "-w", "-1", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
+        self._program("psql", [*words, "-f", str(script)], database)
 
     def _program(self, name: str, words: Sequence[str], database: str) -> None:
         failpoint("daemon.database.copy")

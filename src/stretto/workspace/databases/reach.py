@@ -14,7 +14,7 @@ from pathlib import Path
 from stretto.core.database_url import CLUSTER_ROLE, DEFAULT_PORT, POSTGRES, DatabaseUrl, is_local, parse
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.names import is_database_name
-from stretto.workspace.databases.postgres_database import SHUT
+from stretto.workspace.databases.logins import SHUT
 
 
 def shown(env: Mapping[str, str], network: Iterable[str] = ()) -> tuple[str, ...]:

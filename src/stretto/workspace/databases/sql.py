@@ -21,28 +21,32 @@ END_SESSIONS = (
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :'name' AND pid <> pg_backend_pid();"
 )
 
-#: what a schema is, in an order that does not depend on how it came about
-SCHEMA_HASH = """\
+#: what the namespaces `n` are made of, in an order that does not depend on how it came about
+_HASH = """\
 SELECT md5(string_agg(line, E'\\n' ORDER BY line)) FROM (
   SELECT format('column %s.%s.%s %s %s %s', n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
                 a.attnotnull, pg_get_expr(d.adbin, d.adrelid)) AS line
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
-  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-    AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
+  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND {which}
   UNION ALL
-  SELECT format('constraint %s %s', conrelid::regclass, pg_get_constraintdef(oid)) FROM pg_constraint
-  WHERE conrelid <> 0
+  SELECT format('constraint %s %s', conrelid::regclass, pg_get_constraintdef(k.oid)) FROM pg_constraint k
+  JOIN pg_namespace n ON n.oid = k.connamespace WHERE conrelid <> 0 AND {which}
   UNION ALL
-  SELECT indexdef FROM pg_indexes WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
+  SELECT indexdef FROM pg_indexes i JOIN pg_namespace n ON n.nspname = i.schemaname WHERE {which}
   UNION ALL
   SELECT format('function %s %s', p.oid::regprocedure, md5(p.prosrc)) FROM pg_proc p
-  JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+  JOIN pg_namespace n ON n.oid = p.pronamespace WHERE {which}
   UNION ALL
   SELECT format('enum %s %s', enumtypid::regtype, string_agg(enumlabel, ',' ORDER BY enumsortorder))
-  FROM pg_enum GROUP BY enumtypid
+  FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid JOIN pg_namespace n ON n.oid = t.typnamespace
+  WHERE {which} GROUP BY enumtypid
 ) AS lines;
 """
+_OWN = "n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'"
+#: of a whole database, and of its schema `:'schema'`
+SCHEMA_HASH = _HASH.replace("{which}", _OWN)
+ONE_SCHEMA_HASH = _HASH.replace("{which}", "n.nspname = :'schema'")
 
 
 def role_if_missing(name: str, rights: str) -> str:
