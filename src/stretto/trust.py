@@ -4,7 +4,8 @@ Specification. Nothing that a repository or a plan names is run before the perso
 trust is a `Command`: its kind and text; its name only says where it stands, so that renaming a check asks nothing.
 The set of a run is trusted if every command of it is among those that were trusted before; `digest` names one set and
 is what `stretto trust` records and `--trust HASH` repeats. An agent that the person typed is trusted by that.
-Environment variables count as commands: PATH or LD_PRELOAD run programs as well as any check.
+Environment variables count as commands: PATH or LD_PRELOAD run programs as well as any check. So do prompts of the
+repository: they say what an agent does with all that it may.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from stretto.core.plan import PlanTask
 from stretto.core.workspace_commands import DATABASE_COMMANDS
 
-KINDS = ("dependencies", "setup", "check", "serve", "database", "migrate", "seed", "agent", "sandbox", "env")
+KINDS = ("dependencies", "setup", "check", "serve", "database", "migrate", "seed", "agent", "prompt", "sandbox", "env")
 _MEANS = {
     "dependencies": "packages, in each new worktree and in the gate",
     "setup": "set-up, once in each new worktree",
@@ -28,6 +29,7 @@ _MEANS = {
     "migrate": "migration of a task's database",
     "seed": "data of a task's database",
     "agent": "agents",
+    "prompt": "what agents are told, in the place of stretto's own words",
     "sandbox": "what a sandbox lets through",
     "env": "environment variables of all of them",
 }
@@ -79,6 +81,8 @@ def _of_config(config: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for name, agent in config.get("agents", {}).items():
         if not agent.get("typed"):
             found += _of_agent(name, agent)
+    # an agent does what it is told with all that it may: these words are as good as a command
+    found += [("prompt", name, f"{name}.md: {text}") for name, text in (config.get("prompts") or {}).items()]
     return found
 
 
@@ -194,6 +198,9 @@ def listing(found: Iterable[Command], trusted: Iterable[Command] | None = None) 
 def _listed(command: Command, before: set[Command] | None) -> str:
     mark = "" if before is None else "+ " if command not in before else "  "
     names = f"  ({', '.join(command.names)})" if command.names else ""
+    if command.kind == "prompt":  # a text of many lines, whose name stands before it
+        first, *more = [visible(line) for line in command.text.splitlines()]
+        return "\n".join([f"  {mark}{first}", *(f"      {line}" for line in more)])
     return f"  {mark}{visible(command.text)}{names}"
 
 

@@ -129,6 +129,27 @@ def test_wait_tells_reached_impossible_and_timed_out(stretto: Stretto, stored: S
     assert json.loads(stretto("wait", "open", "--timeout", "0", "--json").stdout)["result"] == "timed_out"
 
 
+def test_a_wait_that_is_over_says_that_the_queue_is_frozen_and_why(
+    stretto: Stretto, stored: Stored, repo: Repository
+) -> None:
+    stored(rows.run(), rows.task("open"))
+    database = sqlite3.connect(open_home().database)
+    with database:
+        values = (str(repo.path / ".git"), "the push was refused")
+        database.execute("INSERT INTO repos VALUES (?, '/r', 0, ?, '{}', 1.0)", values)
+    database.close()
+    late = stretto("wait", "open", "--for", "landed", "--timeout", "0")
+    assert late.returncode == 4
+    assert "frozen (the push was refused)" in late.stderr
+    assert "stretto inbox" in late.stderr
+
+
+def test_down_all_without_a_daemon_or_a_home_says_so(stretto: Stretto) -> None:
+    for words in (("down",), ("down", "--all")):
+        done = stretto(*words)
+        assert (done.returncode, done.stdout) == (0, "no daemon runs\n"), done.stderr
+
+
 def test_an_unknown_task_is_a_usage_error(stretto: Stretto, stored: Stored) -> None:
     stored(rows.run())
     done = stretto("explain", "nobody", "--json")

@@ -151,6 +151,23 @@ def test_down_leaves_agents_and_down_all_ends_them(
     assert _states(real)["slow"] in ("waiting", "active")
 
 
+def test_down_all_ends_what_a_daemon_that_is_gone_has_left(
+    real: Stretto, agent: str, write_plan: Callable[..., str], home: Path
+) -> None:
+    run(real, write_plan("slow"), agent)
+    wait_for(lambda: "started" in real("logs", "slow").stdout, 30)
+    wait_for(lambda: [p for p in _processes(home) if p.name() == "sleep"])
+    os.kill(daemon_pid(real), signal.SIGKILL)
+    wait_for(lambda: real("down", "--json").stdout == '{"schema": 1, "pid": null, "all": false}\n')
+    done = real("down", "--all")
+    assert (done.returncode, done.stdout) == (0, "no daemon runs; 1 agent that it had left running ended\n"), (
+        done.stderr
+    )
+    wait_for(lambda: not _processes(home))
+    done = real("down", "--all")
+    assert (done.returncode, done.stdout) == (0, "no daemon runs\n"), done.stderr
+
+
 def _processes(home: Path) -> list[psutil.Process]:
     from tests.support.processes import holding
 

@@ -53,6 +53,18 @@ def test_no_configuration_asks_nothing_and_a_typed_agent_neither():
     assert commands_of("", agent="command:python3 agent.py") == ()
 
 
+def test_what_agents_are_told_by_the_repository_counts_with_its_whole_text():
+    config = {"prompts": {"start": "Do {{title}}.\nThen \x1b push.\n"}}
+    (found,) = trust.commands(config)
+    assert (found.kind, found.text) == ("prompt", "start.md: Do {{title}}.\nThen \x1b push.\n")
+    listed = trust.listing([found])
+    assert "  start.md: Do {{title}}.\n      Then \\x1b push." in listed
+    assert "what agents are told" in listed
+    changed = trust.commands({"prompts": {"start": "Do {{title}}.\n"}})
+    assert not trust.compare([found], changed).trusted
+    assert trust.compare([found], trust.commands({})).trusted
+
+
 def test_environment_and_front_matter_of_a_plan_count():
     found = commands_of("", '---\nchecks: make\nenv: {"PATH": "/tmp"}\n---\n## a: T\n- env: {"X": "1"}\n')
     assert [command.text for command in found] == ["make", "PATH=/tmp", "X=1"]

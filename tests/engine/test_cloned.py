@@ -75,6 +75,24 @@ def test_removed_and_brought_back_it_goes_on_with_stash_and_staged_files(spine: 
     assert subprocess.run(["git", "status", "--porcelain"], cwd=tree, capture_output=True, check=True).stdout == b""
 
 
+def test_a_side_branch_that_stays_in_the_clone_is_told(spine: Spine):
+    top = "${STRETTO_BRANCH%/work}"
+    make = f'git branch "{top}/side"; git branch "{top}/side-b"'
+    nest = f'git branch -qD "{top}/side"; git branch "{top}/side/deep"'
+    script = turns([shell(make), write("a.txt", "2")], [shell(nest), write("a.txt", "3")])
+    spine.run(plan(task("one")), {"one": script}, approve="human")
+    first = spine.wait_item("review")
+    assert "clone" not in first.text
+    spine.call("request_changes", task="one", text="more")
+    item = spine.wait(lambda: next((i for i in spine.items() if i.kind.value == "review" and i.id != first.id), None))
+    branch = f"stretto/{spine.task('one').uid}/side/deep"
+    assert f"not brought over from its clone: {branch}" in item.text
+    told = {one["signal"]: one["value"] for one in spine.call_read("explain", task="one")["evidence"]}
+    said, held = str(told["branch of its clone"]).split("; ")
+    assert said == f"{branch} could not be brought over"
+    spine.repo.git("cat-file", "-e", held.split()[0])
+
+
 @pytest.mark.parametrize(("more", "wanted"), [("", "clone"), ('[sandbox]\nrecipe = "worktree"\n', "worktree")])
 def test_who_never_asks_gets_a_clone_unless_it_is_said_otherwise(spine: Spine, more: str, wanted: str):
     skip = '[roles.implementer]\npermissions = "skip"\n[workspace]\nsandbox = "auto"\n'

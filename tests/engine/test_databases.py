@@ -136,6 +136,27 @@ def test_a_migration_that_fails_parks_the_task_with_its_output(spine: Spine) -> 
     spine.call("cancel", task=spine.task("one").uid)
 
 
+def test_what_fills_a_database_after_an_agent_has_worked_is_no_template_for_others(spine: Spine) -> None:
+    script = {"one": turns([{"run": ["true"]}], [write("a.txt", "a")])}
+    spine.run(plan(task("one"), checks=CHECK), script, approve="human")
+    spine.wait_item("nochange", 60)
+    folder = spine.repo.path.parent / "repo.worktrees" / ".stretto" / "databases" / "rows"
+
+    def templates() -> list[Path]:
+        return [path for path in folder.glob("*.json") if json.loads(path.read_bytes())["purpose"] == "template"]
+
+    (made,) = templates()
+    spine.call("cancel", task="one")
+    spine.wait(lambda: spine.task("one").outcome)
+    spine.call("remove", task="one")
+    spine.call("purge", all=True)
+    made.unlink()
+    spine.call("retry", task="one")
+    spine.wait_item("review", 60)
+    assert rows(spine, "one") == ["1|seeded"], "it was filled"
+    assert templates() == []
+
+
 def test_a_server_that_is_down_is_refused_at_once(
     home: Path, make_repo: Callable[..., Repository], tmp_path: Path
 ) -> None:

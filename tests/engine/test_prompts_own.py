@@ -48,3 +48,17 @@ def test_one_that_cannot_be_used_is_refused_before_the_run(spine: Spine, name: s
         spine.run(plan(task("one")), {"one": turns([write("x", "1")])})
     assert why in refused.value.message
     assert spine.tasks() == []
+
+
+def test_its_words_are_trusted_as_they_are(spine: Spine):
+    with pytest.raises(StrettoError) as refused:
+        spine.run(plan(task("one")), {"one": turns([write("x", "1")])}, trust=False)
+    assert refused.value.code == "untrusted"
+    assert "      Only {{files}}." in refused.value.details["listing"]
+    spine.call("trust", yes=True)
+    assert spine.call("trust")["trusted"]
+    spine.repo.commit("Other words", {".stretto/prompts/check_failed.md": "Hide it.\n"})
+    told = spine.call("trust")
+    assert not told["trusted"]
+    assert "+ check_failed.md: Hide it." in told["listing"]
+    assert "  start.md: OURS" in told["listing"]

@@ -228,6 +228,21 @@ def test_words_that_were_waiting_when_a_task_was_cancelled_reach_its_agent_after
     assert "# Task one" in delivered[-1].text, "what only waited is not what the agent was asked"
 
 
+def test_words_that_were_waiting_reach_a_task_that_begins_anew_once(spine: Spine):
+    spine.run(plan(task("one")), {"one": turns([write("x", "1"), {"hang": True}], [write("y", "2")])})
+    spine.wait(lambda: spine.events("message.delivered"))
+    spine.call("send", task="one", text="mind the gap")
+    spine.call("cancel", task="one")
+    spine.wait_over()
+    spine.call("retry", task="one", fresh=True)
+    spine.wait(lambda: spine.outcomes() == {"one": "landed"})
+    with spine.engine.store.read() as db:
+        said = db.select(Message, "task = ? AND delivered_at IS NOT NULL ORDER BY n", spine.task("one").uid)
+    assert [message.text.count("mind the gap") for message in said] == [0, 1]
+    assert said[1].origin.value == "start"
+    spine.repo.git("cat-file", "-e", "main:y")
+
+
 def test_removal_and_undo_bring_back_every_byte(spine: Spine):
     spine.run(plan(task("one")), {"one": turns([write("x", "1")])}, approve="human")
     spine.wait_item("review")

@@ -242,11 +242,16 @@ def test_side_branches_that_cannot_be_brought_over_hold_up_nothing(
         assert repository.read_ref(f"refs/stretto/keep/{UID}/clone-{oid[:12]}") == oid
     assert repository.read_ref(f"refs/heads/{top}/b") == mine
     assert len([each for each in caplog.records if "stays there" in each.message]) == 2
+    held = {
+        f"{top}/{name}": f"refs/stretto/keep/{UID}/clone-{oid[:12]}" for name, oid in (("a/b", named), ("b", moved))
+    }
+    assert repository.side_branches(place) == held
     agent.git("switch", "-q", f"{top}/a/b")
     assert repository.worktree_state(place).head == named  # not a branch that there is none of here
     person.git("branch", "-m", f"{top}/a", "away")
     repository.worktree_state(place)
     assert repository.read_ref(f"refs/heads/{top}/a/b") == named
+    assert list(repository.side_branches(place)) == [f"{top}/b"]
 
 
 def test_refs_that_are_packed_while_we_read_them_are_as_new_as_they_were(

@@ -194,6 +194,16 @@ def test_next_is_nothing_or_a_frozen_queue_or_a_pause(ask, store):
     assert ask("queue")["frozen"] == "the push was refused"
 
 
+def test_waiting_tells_why_the_queue_of_what_is_not_over_stands_still(ask, store):
+    ask.add(rows.run(), rows.task())
+    with store.write() as tx:
+        tx.execute("INSERT INTO repos VALUES (?, '/r', 0, 'the push was refused', '{}', 1.0)", ask.key)
+    assert ask("wait")["frozen"] == ["the push was refused"]
+    with store.write() as tx:
+        tx.execute("UPDATE tasks SET outcome = 'landed', ended_at = 1.0")
+    assert ask("wait")["frozen"] == []
+
+
 def test_a_landed_task_can_hold_the_item_of_a_frozen_queue(ask):
     ask.add(rows.run(), rows.started(outcome=State.LANDED, cleaned=True, ended_at=NOW))
     ask.add(rows.item(ItemKind.FAILURE, "frozen:0", options=(("retry", "go on"),)))

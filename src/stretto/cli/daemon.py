@@ -11,7 +11,7 @@ import click
 from stretto.cli.common import emit, json_option, refuse_agents
 from stretto.client import Client, NoDaemon, connect
 from stretto.core.errors import StrettoError, TimedOut, Unavailable
-from stretto.home import find_home, open_home
+from stretto.home import Home, find_home, open_home
 
 
 @click.command("up")
@@ -42,13 +42,24 @@ def down_command(everything: bool, timeout: float, as_json: bool) -> None:
     refuse_agents()
     home = find_home()
     pid = None if home is None else _stop(Client(home), everything, timeout)
+    left = _end_what_is_left(home) if pid is None and everything and home is not None else 0
     if as_json:
         emit({"pid": pid, "all": everything})
     elif pid is None:
-        click.echo("no daemon runs")
+        agents = f"; {left} {'agent' if left == 1 else 'agents'} that it had left running ended" if left else ""
+        click.echo(f"no daemon runs{agents}")
     else:
         agents = "all agents have ended" if everything else "agents that run go on; stretto up takes them up again"
         click.echo(f"the daemon (process {pid}) has stopped; {agents}")
+
+
+def _end_what_is_left(home: Home) -> int:
+    """End agents, checks and servers of a home without a daemon; how many agents."""
+    if not home.database.exists():
+        return 0
+    from stretto.daemon.ending import end_all
+
+    return end_all(home)
 
 
 def _stop(client: Client, everything: bool, timeout: float) -> int | None:
@@ -58,8 +69,6 @@ def _stop(client: Client, everything: bool, timeout: float) -> int | None:
     assert client.home is not None  # noqa: S101 — our caller looked
     identity = read_identity(client.home.lock)
     if identity is None or not identity.living:
-        if everything:
-            raise StrettoError("no daemon runs that could end the agents", code="no_daemon", hint="stretto up first")
         return None
     try:
         client.call("shutdown", all=everything)

@@ -11,6 +11,7 @@ from stretto.cli.common import complete_tasks, emit, json_option, note, on_termi
 from stretto.cli.follow import carrying_on, statuses
 from stretto.cli.live import open_screen
 from stretto.cli.overview import read_status
+from stretto.cli.text import clean
 from stretto.client import connect
 from stretto.core.errors import StrettoError, TimedOut
 
@@ -107,6 +108,12 @@ def conclude(look: Json, goal: str, as_json: bool, status: Json | None = None) -
         emit({**(status or look), "result": result})
         return code
     if code == 4:
+        if look.get("frozen"):
+            why = "; ".join(clean(reason) for reason in look["frozen"])
+            raise TimedOut(
+                f"not {goal} within the time: the landing queue is frozen ({why})",
+                hint="nothing lands until you answer; look with: stretto inbox",
+            )
         raise TimedOut(f"not {goal} within the time", hint="nothing was stopped; look with: stretto status")
     if code == 1:
         raise StrettoError(

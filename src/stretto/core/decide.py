@@ -322,6 +322,8 @@ def approval(f: Facts, limits: Limits) -> Decision | None:
     text = f"{count} file{'' if count == 1 else 's'}, +{d.get('added', 0)} -{d.get('deleted', 0)}: {t.title}"
     if d.get("scripts"):
         text += f"; it changes what your checks call: {listed(d['scripts'])}"
+    if d.get("left_in_clone"):
+        text += f"; not brought over from its clone: {listed(sorted(d['left_in_clone']))}"
     return ask(f, Stage.APPROVE, ItemKind.REVIEW, f"review:{t.patch}:{_asked(f, t.patch)}", text, patch=t.patch)
 
 

@@ -64,11 +64,18 @@ class EngineBackend:
 
     def _shutdown(self, args: Args) -> Args:
         """Before the daemon goes: with `all` end every agent, check and server first, and start nothing more."""
-        if not args.get("all"):
-            return {"ended": 0}
+        return {"ended": self.end_all() if args.get("all") else 0}
+
+    def end_all(self) -> int:
+        """End every agent, check and server, and start nothing more; how many shims of agents lived.
+
+        Raises StrettoError (`agents_left`) if some could not be ended.
+        """
         sessions = live_sessions(self._engine)
         self._engine.stop()
-        end = self._engine.parts.shims.end
+        shims = self._engine.parts.shims
+        lived = sum(bool(shims.state(Path(session.folder)).alive) for session in sessions)
+        end = shims.end
         with ThreadPoolExecutor(8, thread_name_prefix="end") as pool:
             gone = list(pool.map(lambda session: end(Path(session.folder), ENDING), sessions))
         CheckRunner(str(self._home.path)).end_leftovers()
@@ -79,7 +86,11 @@ class EngineBackend:
             raise StrettoError(
                 f"{len(left)} agents have not ended", code="agents_left", object=left[0], hint="stretto down --all"
             )
-        return {"ended": len(sessions)}
+        return lived
+
+    def close(self) -> None:
+        """Let go of the store; for a backend that was never started."""
+        self._engine.store.close()
 
     def _writing(self, operation: Callable[[Engine, Args], Args]) -> Operation:
         return lambda args: operation(self._engine, args)

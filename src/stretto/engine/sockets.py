@@ -47,6 +47,9 @@ class Sockets:
     def stop(self) -> None:
         """Close all sockets; the clients connect again to the next daemon."""
         self._unlisten()
+        if not self._thread.is_alive():  # nothing was opened by one that was never started
+            self._loop.close()
+            return
         self._call(self._close_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)

@@ -14,7 +14,7 @@ Specification.
   A branch that moved on both goes to the one that contains the other; if none does, the clone's commit is kept and the
   person is told (`clone_diverged`): nothing is dropped. It may be repeated at any time, also after a crash at any step.
 - The task's main branch goes first. A side branch that cannot be brought over (it moved on both, or its name is in the
-  way of another's) holds up nothing: its commit is kept, and the daemon's log says so.
+  way of another's) holds up nothing: its commit is kept, and `side_branches` and the daemon's log say so.
 - Outside, HEAD says no branch and no commit that is not here: one of the agent's own is shown as the commit it is at.
 - What we put into the clone we put as git does, under git's own locks. Commits that come from here are held by kept
   refs, so that no `git gc` in the repository takes away what the clone borrows.
@@ -97,6 +97,17 @@ def clones(context: Context) -> dict[Path, str]:
             state = State(**json.loads(place.read_bytes()))
             found[Path(state.path)] = state.owner
     return found
+
+
+def side_branches(context: Context, path: Path) -> dict[str, str]:
+    """Branches that the last `sync` could not bring over -> the kept ref of each; empty if it holds nothing."""
+    clone = find(context, path)
+    if clone is None:
+        return {}
+    state = _state(clone)
+    return {
+        ref.removeprefix("refs/heads/"): _tip_ref(state, there) if there else "" for ref, there in state.kept.items()
+    }
 
 
 @contextmanager
@@ -341,9 +352,13 @@ def _set_by(context: Context, state: State, ref: str, there: str, error: Stretto
 
 def _keep_tip(context: Context, state: State, there: str) -> str:
     """Let a kept ref, which is returned, hold a commit of the clone."""
-    kept = names.ref_name("keep", state.owner, f"clone-{there[:12]}")
+    kept = _tip_ref(state, there)
     refs.update_ref(context, kept, there, refs.read_ref(context, kept), "moved here and in its clone")
     return kept
+
+
+def _tip_ref(state: State, there: str) -> str:
+    return names.ref_name("keep", state.owner, f"clone-{there[:12]}")
 
 
 def _goes_down(context: Context, ref: str, ours: str, there: str | None, last: str | None, state: State) -> bool:

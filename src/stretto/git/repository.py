@@ -140,6 +140,10 @@ class Repository:
         """The worktrees whose users have a clone, and who owns each."""
         return clone.clones(self.context)
 
+    def side_branches(self, path: Path) -> dict[str, str]:
+        """Branches that could not be brought over from the clone of a worktree's user -> what holds them."""
+        return clone.side_branches(self.context, path)
+
     def put_clone_aside(self, path: Path, name: str) -> None:
         """Put a clone away under a name, commits of its stash and reflogs kept; one that is gone is no error."""
         try:

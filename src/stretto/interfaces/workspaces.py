@@ -83,8 +83,11 @@ class Workspaces(Protocol):
         ...
 
     def set_ready(self, path: Path, key: str) -> None: ...
-    def filled(self, path: Path, commit: str) -> None:
-        """The commands that were `due` in the workspace at `path`, which shows `commit`, have passed."""
+    def filled(self, path: Path, commit: str, *, keep: bool = True) -> None:
+        """The commands that were `due` in the workspace at `path`, which shows `commit`, have passed.
+
+        `keep`: whether what they made may serve other workspaces.
+        """
         ...
 
     def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None: ...

@@ -69,6 +69,8 @@ def evidence(db: Reader, p: Place, now: float, live: bool) -> list[Json]:
         add("packages", text, at)
     for clash in clashing(db, t):
         add("migrations", clash)
+    for branch, held in (t.diff.get("left_in_clone") or {}).items():
+        add("branch of its clone", f"{branch} could not be brought over; {held or 'nothing'} holds its commit")
     for item in f.open_items:
         add(f"inbox item {item.id}", f"{item.kind.value}: {item.text}", item.opened_at)
     if t.outcome is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from stretto.core.errors import UsageError
-from stretto.core.model import State
+from stretto.core.model import TERMINAL, State
 from stretto.core.wait import Goal, Verdict, verdict
 from stretto.reads import find
 from stretto.reads.picture import Place, now_of, places
@@ -32,7 +32,16 @@ def wait(db: Reader, args: dict[str, Any]) -> Json:
         "cursor": cursor,
         "tasks": {uid: {"state": p.decision.state.value, "reason": p.reason} for uid, p in chosen.items()},
         "inbox": inbox_json(chosen, now),
+        "frozen": _frozen(db, chosen.values()),
     }
+
+
+def _frozen(db: Reader, chosen: Iterable[Place]) -> list[str]:
+    """Why the landing queues of those that are not over stand still until the person answers; empty if none does."""
+    repos = sorted({p.facts.run.repo for p in chosen if p.decision.state not in TERMINAL})
+    marks = ", ".join("?" * len(repos))
+    sql = f"SELECT DISTINCT frozen FROM repos WHERE frozen IS NOT NULL AND key IN ({marks})"  # noqa: S608
+    return [str(row["frozen"]) for row in db.rows(sql, *repos)]
 
 
 def _owed(db: Reader, chosen: Iterable[Place]) -> bool:

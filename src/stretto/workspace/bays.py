@@ -288,7 +288,7 @@ class Bays:
             self._ladder.sweep()
         return made
 
-    def filled(self, path: Path, commit: str) -> None:
+    def filled(self, path: Path, commit: str, *, keep: bool = True) -> None:
         """The commands that were `due` in this workspace, which shows `commit`, have passed."""
         bay = self._at(path)
         if bay is None or bay.home != self._home:
@@ -296,7 +296,7 @@ class Bays:
         with self._hold(bay.number):
             state = self._git.worktree_state(path)
             place = replace(self._teardown.place(self._current(bay)), commit=commit)
-            self._stack.filled(place, pristine=state.clean and state.head == commit)
+            self._stack.filled(place, pristine=keep and state.clean and state.head == commit)
 
     def changes(self, path: Path) -> tuple[str, ...]:
         """Paths in which a worktree differs from its HEAD, untracked ones included, ignored ones not."""

@@ -112,7 +112,8 @@ def _set_up(parts: Parts, f: Facts, workspace: Workspace) -> None:
                 hint=f"its output: {outcome.output}",
             )
     if due:
-        parts.repositories.of(f.run).workspaces.filled(workspace.path, workspace.env["STRETTO_BASE"])
+        workspaces = parts.repositories.of(f.run).workspaces
+        workspaces.filled(workspace.path, workspace.env["STRETTO_BASE"], keep=f.session is None)
 
 
 def _bring(parts: Parts, f: Facts, workspace: Workspace, env: Mapping[str, str], run: packages.Run) -> None:

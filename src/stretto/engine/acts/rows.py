@@ -127,7 +127,30 @@ def compose(parts: Parts, f: Facts, action: Compose) -> None:
         _recount(tx, f.task, action.counter)
         if f.entry is not None and f.entry.state is QueueState.EJECTED:
             tx.update(Entry, f.entry.id, settled=True)
-        add_turn(tx, f.task.uid, action.origin, text)
+        words = take_up(tx, f.task.uid) if action.origin is Origin.START else ""
+        add_turn(tx, f.task.uid, action.origin, text + words)
+
+
+#: why a message of the person is withdrawn that the next first message will say
+_TAKEN_UP = "said again with the first message"
+
+
+def set_aside(tx: Writer, task: str) -> int:
+    """Before a task begins anew: keep what the person wrote to it and its agent never got; how many messages."""
+    where = "task = ? AND kind = 'turn' AND origin IN ('person', 'comments', 'answer') AND delivered_at IS NULL"
+    waiting = tx.select(Message, f"{where} AND state != 'withdrawn'", task)
+    for message in waiting:
+        tx.update(Message, (task, message.n), state=Delivery.WITHDRAWN, reason=_TAKEN_UP)
+    return len(waiting)
+
+
+def take_up(tx: Writer, task: str) -> str:
+    """What was set aside for the first message of a task, to be put behind it; once."""
+    kept = tx.select(Message, "task = ? AND state = 'withdrawn' AND reason = ? ORDER BY n", task, _TAKEN_UP)
+    for message in kept:
+        tx.update(Message, (task, message.n), reason="")
+    said = "".join("\n" + message.text.partition("\n\n")[2] for message in kept)
+    return f"\n## What the person wrote meanwhile\n{said}" if said else ""
 
 
 def fall_back(parts: Parts, f: Facts, action: FallBack) -> None:

@@ -411,6 +411,7 @@ def _restart(engine: Engine, task: Task, fresh: bool) -> None:
         tx.execute("DELETE FROM checks WHERE task = ? AND purpose = 'task' AND result != 'passed'", task.uid)
         if fresh:
             changes |= {"base": None, "branch": None, "head": None, "tree": None, "patch": None, "diff": {}, "note": ""}
+            rows.set_aside(tx, task.uid)
             tx.execute("UPDATE messages SET state = 'withdrawn' WHERE task = ?", task.uid)
             tx.execute("UPDATE sessions SET end_reason = 'fresh' WHERE task = ?", task.uid)
         elif _has_turns(tx, task):
