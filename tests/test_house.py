@@ -23,6 +23,7 @@ SPAWNERS = (
     "shim/host_system.py",
     "agents/gemini_bridge.py",  # an agent's process itself: what it starts ends with its session
     "agents/opencode_bridge.py",
+    "agents/opencode_pane.py",
     "agents/turn_runner.py",
     "workspace/sandbox/launch_sandbox.py",
     "workspace/sandbox/launch_limits.py",

@@ -121,12 +121,12 @@ def test_the_policy_is_opencode_s_own(tmp_path: Path) -> None:
         return json.loads(launched(tmp_path, permissions=words, **more).env["OPENCODE_PERMISSION"])
 
     assert set(policy("skip").values()) == {"allow"}
-    assert policy("ask", mcp={"docs": {"command": "d"}})["docs_*"] == {"*": "ask"}
+    assert policy("ask", mcp={"docs": {"command": "d"}})["docs_*"] == "ask"
     found = policy("allow Write, Bash(git *), Bash; deny Bash(curl *), WebFetch")
-    assert found["edit"] == {"*": "allow"}
+    assert found["edit"] == "allow"
     assert list(found["bash"].items()) == [("git *", "allow"), ("*", "allow"), ("curl *", "deny")]
-    assert found["webfetch"] == {"*": "deny"}
-    assert found["external_directory"] == {"*": "ask"}
+    assert found["webfetch"] == "deny"
+    assert found["external_directory"] == "ask"
 
 
 def test_what_a_session_is_told(tmp_path: Path) -> None:

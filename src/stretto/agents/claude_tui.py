@@ -14,7 +14,7 @@ from typing import Any
 
 from stretto.agents.hooks import Report
 from stretto.agents.shapes import as_count, as_list, as_object, as_text, parsed
-from stretto.agents.tui import Dialog, Place, View, boxed, numbered, permitting, unnumbered
+from stretto.agents.tui import Dialog, Place, Tui, View, boxed, numbered, permitting, unnumbered
 from stretto.core.evidence import What
 from stretto.core.model import Usage
 from stretto.interfaces import Signal
@@ -36,7 +36,7 @@ _TOKENS = {
 }
 
 
-class ClaudeTui:
+class ClaudeTui(Tui):
     """`type = "claude"` in a pane."""
 
     interrupt: tuple[str, ...] = ("Escape",)

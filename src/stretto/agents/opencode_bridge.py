@@ -26,7 +26,7 @@ import threading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, BinaryIO
 
 HOST, USER = "127.0.0.1", "opencode"
 #: seconds to the first word of the server, on a machine that does much else; seconds for one request; for its end
@@ -38,22 +38,24 @@ _PASSED = ("session.status", "session.error", "message.updated", "message.part.u
 
 
 class Server:
-    """The agent's server while it lives."""
+    """The agent's server while it lives. What it prints goes to `log`."""
 
-    def __init__(self, argv: list[str]) -> None:
-        self._argv, self._password = argv, os.urandom(24).hex()
+    def __init__(self, argv: list[str], log: int = 2) -> None:
+        self._argv, self.password, self.log = argv, os.urandom(24).hex(), log
         self._lock = threading.Lock()
         self.port, self.ending = 0, False
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> str | None:
         """None when it answers, else why not."""
-        env = {**os.environ, "OPENCODE_SERVER_PASSWORD": self._password}
+        env = {**os.environ, "OPENCODE_SERVER_PASSWORD": self.password}
         for _ in range(TRIES):
             self.port = free_port()
             argv = [*self._argv, "serve", "--hostname", HOST, "--port", str(self.port)]
             try:
-                self.process = subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+                self.process = subprocess.Popen(
+                    argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log
+                )
             except OSError as error:
                 return f"{self._argv[0]} cannot be started: {error.strerror}"
             if self._listens(self.process):
@@ -63,13 +65,13 @@ class Server:
         return f"{self._argv[0]} serve did not begin to listen"
 
     def _listens(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether it says that it listens. What it prints goes to our standard error, to its end."""
+        """Whether it says that it listens. What it prints goes to the log, to its end."""
         told = threading.Event()
         listens: list[bool] = []
 
         def read() -> None:
             for line in process.stdout or ():
-                os.write(2, line)
+                os.write(self.log, line)
                 if b"listening" in line and not told.is_set():
                     listens.append(True)
                     told.set()
@@ -85,7 +87,7 @@ class Server:
 
     def headers(self) -> dict[str, str]:
         """What lets us in."""
-        secret = base64.b64encode(f"{USER}:{self._password}".encode()).decode()
+        secret = base64.b64encode(f"{USER}:{self.password}".encode()).decode()
         return {"Authorization": f"Basic {secret}", "Content-Type": "application/json"}
 
     def ask(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -126,17 +128,17 @@ def free_port() -> int:
 
 
 class Output:
-    """Our standard output: one whole line at a time."""
+    """Our standard output, or another file: one whole line at a time."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        self._lock, self._file = threading.Lock(), file or sys.stdout.buffer
 
     def tell(self, value: dict[str, Any]) -> None:
         """One line."""
         data = json.dumps(value, separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            self._file.write(data)
+            self._file.flush()
 
 
 def listen(server: Server, output: Output, ready: threading.Event) -> None:
@@ -156,7 +158,7 @@ def listen(server: Server, output: Output, ready: threading.Event) -> None:
             if isinstance(event, dict) and worth(event):
                 output.tell({"event": event})
     except (OSError, http.client.HTTPException) as error:
-        os.write(2, f"the events of opencode ended: {type(error).__name__}: {error}\n".encode())
+        os.write(server.log, f"the events of opencode ended: {type(error).__name__}: {error}\n".encode())
     finally:
         ready.set()
 
@@ -175,13 +177,19 @@ def worth(event: dict[str, Any]) -> bool:
 def serve(server: Server, output: Output) -> None:
     """Do what the lines of our input ask for, one after the other."""
     for line in sys.stdin.buffer:
-        try:
-            asked = json.loads(line)
-            id, method, path = asked["id"], str(asked["method"]), str(asked["path"])
-        except (ValueError, KeyError, TypeError):
-            continue
-        status, body = server.ask(method, path, asked.get("body"))
-        output.tell({"id": id, "status": status, "body": body})
+        if (answer := one(server, line)) is not None:
+            output.tell(answer)
+
+
+def one(server: Server, line: bytes) -> dict[str, Any] | None:
+    """What came of a line's request; None if it is none."""
+    try:
+        asked = json.loads(line)
+        id, method, path = asked["id"], str(asked["method"]), str(asked["path"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    status, body = server.ask(method, path, asked.get("body"))
+    return {"id": id, "status": status, "body": body}
 
 
 def main(argv: list[str]) -> int:

@@ -67,9 +67,9 @@ def _session(message: Json, state: Json) -> Iterator[Signal]:
     id = as_text(body.get("id"))
     if message.get("status") == 404 and state.get("resumes"):
         state.pop("handshake", None)
-        yield _ended(TurnResult.FAILED, "no_conversation", _why(message))
+        yield _ended(TurnResult.FAILED, "no_conversation", why(message))
     elif not _well(message) or not id:
-        yield from _unfit(_why(message), state)
+        yield from _unfit(why(message), state)
     else:
         state.pop("handshake", None)
         state["session"] = id
@@ -78,9 +78,9 @@ def _session(message: Json, state: Json) -> Iterator[Signal]:
         yield Signal("status", {"status": "idle"})
 
 
-def _unfit(why: str, state: Json) -> Iterator[Signal]:
+def _unfit(reason: str, state: Json) -> Iterator[Signal]:
     if state.pop("handshake", None):
-        yield Signal("unfit", {"reason": f"opencode cannot begin: {why}"})
+        yield Signal("unfit", {"reason": f"opencode cannot begin: {reason}"})
 
 
 def _server(message: Json, state: Json) -> Iterator[Signal]:
@@ -88,16 +88,17 @@ def _server(message: Json, state: Json) -> Iterator[Signal]:
     name = as_text(message.get("id")).partition(":")[2]
     told = as_object(as_object(message.get("body")).get(name))
     if not _well(message) or as_text(told.get("status")) in ("failed", "needs_auth", "needs_client_registration"):
-        why = as_text(told.get("error")) or as_text(told.get("status")) or _why(message)
-        yield Signal("notice", {"text": f"the MCP server {name[:100]} is not there: {why[:500]}"})
+        said = as_text(told.get("error")) or as_text(told.get("status")) or why(message)
+        yield Signal("notice", {"text": f"the MCP server {name[:100]} is not there: {said[:500]}"})
 
 
 def _turn(message: Json, state: Json) -> Iterator[Signal]:
     if not _well(message):
-        yield _ended(TurnResult.FAILED, "refused", _why(message))
+        yield _ended(TurnResult.FAILED, "refused", why(message))
 
 
-def _why(message: Json) -> str:
+def why(message: Json) -> str:
+    """What a response says of its failure."""
     body = message.get("body")
     data = as_object(as_object(body).get("data"))
     said = as_text(data.get("message")) or as_text(as_object(body).get("message")) or as_text(body)
@@ -172,10 +173,10 @@ def _status(told: Json, state: Json) -> Iterator[Signal]:
     if status.get("type") == "idle" and not state.get("doing"):
         yield _over(state)
     elif status.get("type") == "retry":
-        why = as_text(status.get("message"))[:1000] or "unknown"
-        yield Signal("retry", {"reason": why[:200], "delay_s": 0.0})
+        reason = as_text(status.get("message"))[:1000] or "unknown"
+        yield Signal("retry", {"reason": reason[:200], "delay_s": 0.0})
         if as_count(status.get("attempt")) >= TRIES and not state.get("failed"):
-            state["failed"] = why
+            state["failed"] = reason
             yield Signal("reply", {"request": "give-up", "data": json.dumps(request("give-up", abort(state)))})
 
 
@@ -299,6 +300,20 @@ def request(id: str, what: tuple[str, str, Any]) -> Json:
     """A request in the form of the bridge."""
     method, path, body = what
     return {"id": id, "method": method, "path": path, "body": body}
+
+
+def request_line(value: Any) -> str:
+    """A request as it is sent."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def prompt_line(text: str, state: Mapping[str, Any]) -> str:
+    """A prompt to the conversation that the handshake has told."""
+    body: dict[str, Any] = {"parts": [{"type": "text", "text": text}]}
+    provider, slash, model = str(state.get("wanted") or "").partition("/")
+    if slash:
+        body["model"] = {"providerID": provider, "modelID": model}
+    return request_line(request(TURN, ("POST", f"/session/{state.get('session', '')}/prompt_async", body)))
 
 
 def abort(state: Mapping[str, Any]) -> tuple[str, str, Any]:

@@ -6,7 +6,9 @@ The host has read the agent's screen and files already; what it says here are si
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stretto.agents.programs import why_not_startable
@@ -20,9 +22,10 @@ SUFFIX = "/pane"
 _KNOWN = frozenset(
     {
         *("started", "turn_started", "text", "tool", "asked", "withdrawn", "usage", "turn_ended", "status", "notice"),
-        *("undelivered", "sign"),
+        *("undelivered", "sign", "retry"),
     }
 )
+_COST = re.compile(r"\d{1,12}(\.\d{1,12})?")
 _COUNTS = frozenset({"input", "output", "cache_read", "cache_write", "reasoning"})
 
 
@@ -38,12 +41,13 @@ class PaneAgent:
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
         """As without a pane; and tmux must be there."""
-        return self._own.probe(spec, env) or why_not_startable("tmux", env, f"agent {spec.name} in a pane")
+        own = getattr(self._own, "probe_pane", self._own.probe)
+        return own(spec, env) or why_not_startable("tmux", env, f"agent {spec.name} in a pane")
 
     def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
-        """The agent's own interface; `style` is `pane`."""
+        """The agent's own interface; `style` is `pane`. Its first records are lines for its channel."""
         found: Launch = self._own.pane(spec, context)  # type: ignore[attr-defined]  # looked for when we were made
-        return found
+        return replace(found, first=tuple((kind, _line(data)) for kind, data in found.first))
 
     def turn(self, text: str, state: Mapping[str, Any]) -> str:
         """A message to deliver."""
@@ -54,7 +58,13 @@ class PaneAgent:
         return MessageKind.INTERRUPT.value, json.dumps({"interrupt": number})
 
     def answer(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
-        """The key of an option, else the person's words, which the host gives to a dialog that takes some."""
+        """The key of an option, else the person's words, which the host gives to a dialog that takes some.
+
+        What was asked by the agent's own protocol is answered by it.
+        """
+        if "keys" not in payload:
+            line = self._own.answer(payload, answer)
+            return None if line is None else _line(line)
         key = as_object(payload.get("keys")).get(str(answer.get("key")))
         said = {"text": as_text(answer.get("text")) or as_text(answer.get("key"))} if key is None else {"key": str(key)}
         return json.dumps({"answer": payload.get("request"), **said})
@@ -71,9 +81,20 @@ class PaneAgent:
         type, data = as_text(said.get("signal")), as_object(said.get("data"))
         if type not in _KNOWN or not _fits(type, data):
             return garbage(len(line), state)
+        if type == "started" and data.get("conversation"):
+            state.pop("handshake", None)
         if type == "usage":
-            data = {**data, "usage": Usage(**{k: v for k, v in data["usage"].items() if k in _COUNTS})}
+            told = data["usage"]
+            used = Usage(**{k: v for k, v in told.items() if k in _COUNTS})
+            cost = as_text(told.get("cost"))
+            if _COST.fullmatch(cost):
+                used = replace(used, cost=cost, cost_source="agent")
+            data = {**data, "usage": used}
         return [Signal(type, data)]
+
+
+def _line(data: str) -> str:
+    return json.dumps({"line": data})
 
 
 def _fits(type: str, data: Mapping[str, Any]) -> bool:

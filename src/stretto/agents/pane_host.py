@@ -2,7 +2,8 @@
 
 Run by the shim as `python -I pane_host.py FOLDER`; FOLDER holds `pane.json`. On its standard input it reads requests, a
 JSON object a line: {turn: TEXT}, {interrupt: N}, {answer: REQUEST, key: KEY} or, in free words, {answer: REQUEST, text:
-WORDS}. On its standard output it says signals (interfaces.Signal), a JSON object a line: {signal, data}.
+WORDS}, {line: LINE} for an agent that reads lines (channel.py). On its standard output it says signals
+(interfaces.Signal), a JSON object a line: {signal, data}.
 
 Specification.
 - One message is under way at a time; the next one waits until the turn of the one before is over. How one is delivered,
@@ -40,6 +41,7 @@ if __name__ == "__main__":  # a program of its own: our package is found from he
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from stretto.agents import hooks
+from stretto.agents.channel import Channel, Line
 from stretto.agents.tails import Tails
 from stretto.agents.tui import Dialog, Place, Tui, View
 from stretto.core import delivery
@@ -54,6 +56,8 @@ from stretto.terminal.tmux import Gone, Terminal
 #: the word of a launch -> "module:class"
 TUIS: dict[str, str] = {
     "claude": "stretto.agents.claude_tui:ClaudeTui",
+    "gemini": "stretto.agents.gemini_tui:GeminiTui",
+    "opencode": "stretto.agents.opencode_tui:OpencodeTui",
     "scripted": "stretto.agents.scripted_tui:ScriptedTui",
 }
 #: the exit code when tmux went away below the agent
@@ -83,10 +87,12 @@ class Host:
         home = spec.get("home") or env.get("HOME", "")
         self.place = Place(spec["cwd"], env, home, spec["conversation"] or "", spec["shared"])
         self.tails = Tails(self.tui.sources(self.place), old=bool(spec.get("resume")))
-        self.state: dict[str, Any] = {}
+        path = self.tui.channel(self.place)
+        self.channel = None if path is None else Channel(path)
+        self.state: dict[str, Any] = dict(spec.get("state") or {})
         self.requests: deque[dict[str, Any]] = deque()
         self.input, self.ended = b"", False
-        self.courier: Courier | None = None
+        self.courier: Courier | Line | None = None
         self.began: str | None = None
         self.running = self.interrupted = False
         self.view = View()
@@ -138,6 +144,8 @@ class Host:
             request = json.loads(line)
             if "interrupt" in request:
                 self.interrupt()
+            elif "line" in request:
+                self.tell(str(request["line"]))
             elif "answer" in request:
                 key = request.get("key")
                 self.answer(str(request["answer"]), None if key is None else str(key), str(request.get("text") or ""))
@@ -199,12 +207,16 @@ class Host:
             self.state.pop("ending", None)
             self.state.pop("verdict", None)
             seen = str(signal.data.get("evidence"))
-            self.saw(Sign(What.WORKING, Source.FILE, time.time(), self.spec["generation"]))
+            self.saw(Sign(What.WORKING, self.tui.witness, time.time(), self.spec["generation"]))
             arrived = delivery.squeezed(str(signal.data.get("prompt") or ""))
             if self.courier is not None and delivery.squeezed(self.courier.text) in arrived:
                 self.began = seen
         elif signal.type == "turn_ended":
             self.over(dict(signal.data))
+        elif signal.type == "refused":
+            self.give_up(str(signal.data["reason"]))
+        elif signal.type == "reply":
+            self.tell(str(signal.data["data"]))
         else:
             say(signal)
 
@@ -213,7 +225,8 @@ class Host:
         self.state.pop("ending", None)
         self.state.pop("verdict", None)
         word = {"ok": What.DONE, "interrupted": What.INTERRUPTED}.get(str(data.get("result")), What.ERROR)
-        self.saw(Sign(word, Source.FILE, time.time(), self.spec["generation"], str(data.get("reason") or "")))
+        reason = str(data.get("reason") or "")
+        self.saw(Sign(word, self.tui.witness, time.time(), self.spec["generation"], reason))
         if self.running or self.began is not None:
             self.arrived()
             say(Signal("turn_ended", data))
@@ -233,7 +246,7 @@ class Host:
         elif calm and self.interrupted and self.running:
             self.over({"result": "interrupted", "reason": "by you"})
         if self.courier is None and self.requests and not self.running:
-            self.courier = Courier(self.pane, str(self.requests.popleft()["turn"]), now)
+            self.courier = self.take_up(str(self.requests.popleft()["turn"]), now)
         if self.courier is not None:
             self.deliver(self.courier, alive=not facts.dead)
         self.rest()
@@ -275,7 +288,18 @@ class Host:
 
     # ---- telling
 
-    def deliver(self, courier: Courier, *, alive: bool) -> None:
+    def take_up(self, text: str, now: float) -> Courier | Line:
+        """A message, ready to be brought to the agent as it wants it."""
+        if self.channel is None:
+            return Courier(self.pane, text, now)
+        return Line(self.channel, text, lambda text: self.tui.turn(text, self.state), now)
+
+    def tell(self, line: str) -> None:
+        """A line for the agent, if it reads any."""
+        if self.channel is not None:
+            self.channel.say(line)
+
+    def deliver(self, courier: Courier | Line, *, alive: bool) -> None:
         """The next step of a message."""
 
         def look() -> Look:
@@ -321,7 +345,10 @@ class Host:
             self.give_up("it was interrupted before it was sent")
             return
         self.interrupted, self.calm_since = True, None
-        self.pane.press(*self.tui.interrupt)
+        if self.channel is not None:
+            self.tell(self.tui.stop(self.state))
+        else:
+            self.pane.press(*self.tui.interrupt)
 
     def dialogs(self) -> None:
         """Ask what a dialog asks; withdraw what nobody asks any more."""

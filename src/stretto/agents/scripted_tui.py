@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agents.hooks import Report
-from stretto.agents.tui import Place, View, boxed, numbered
+from stretto.agents.tui import Place, Tui, View, boxed, numbered
 from stretto.core.evidence import What
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
@@ -19,7 +19,7 @@ _FOLDED = re.compile(r"\[Pasted text \+\d+ characters\]")
 LOG = "composer.jsonl"
 
 
-class ScriptedTui:
+class ScriptedTui(Tui):
     """`type = "scripted"` in a pane."""
 
     interrupt: tuple[str, ...] = ("Escape",)

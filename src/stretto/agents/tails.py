@@ -12,7 +12,7 @@ _LINE, _CHUNK = 1 << 20, 4 << 20
 
 
 class Tails:
-    """`sources`: (word, path); a last part with a star stands for all that it matches.
+    """`sources`: (word, path); parts with a star stand for all that they match.
 
     `old`: what the files hold now was there before, and is passed over.
     """
@@ -25,10 +25,12 @@ class Tails:
 
     def _paths(self) -> Iterator[tuple[str, Path]]:
         for word, path in self._sources:
-            if "*" in path.name:
-                yield from ((word, found) for found in sorted(path.parent.glob(path.name)))
-            else:
+            star = next((at for at, part in enumerate(path.parts) if "*" in part), None)
+            if star is None:
                 yield word, path
+            else:
+                found = Path(*path.parts[:star]).glob(str(Path(*path.parts[star:])))
+                yield from ((word, one) for one in sorted(found))
 
     def read(self) -> Iterator[tuple[str, bytes]]:
         """The whole lines that are new, with the word of their source. A line that is too long is passed over."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stretto.agents.hooks import Report
-from stretto.core.evidence import What
+from stretto.core.evidence import Source, What
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
@@ -75,9 +75,13 @@ class Place:
 
 
 class Tui(Protocol):
-    """How to read one agent's interface. `interrupt`: the keys that end its turn."""
+    """How to read one agent's interface, and to speak with it. `interrupt`: the keys that end its turn.
 
-    interrupt: tuple[str, ...]
+    `witness`: what its lines are worth.
+    """
+
+    interrupt: tuple[str, ...] = ()
+    witness: Source = Source.FILE
 
     def view(self, screen: Screen) -> View:
         """What a screen says."""
@@ -85,11 +89,11 @@ class Tui(Protocol):
 
     def title(self, title: str) -> What | None:
         """What the title of its terminal says that it does; None: nothing."""
-        ...
+        return None
 
     def conversation(self, report: Report) -> str | None:
         """The conversation that a hook tells of, for an agent that gives it its name; anybody may have written this."""
-        ...
+        return None
 
     def sources(self, place: Place) -> Sequence[tuple[str, Path]]:
         """Files to which the agent adds lines while it works, each with the word by which `line` knows it.
@@ -105,6 +109,22 @@ class Tui(Protocol):
         shows no work any more; what `verdict` holds then replaces parts of it.
         """
         ...
+
+    def channel(self, place: Place) -> Path | None:
+        """A file that the agent reads while it works: what is said to it becomes a line there. None: keys are pressed.
+
+        What a person has typed is not in the way of such an agent. That a line was taken is told by `turn_started`, as
+        of a message that was pasted; that it was not, by `refused` with the `reason`.
+        """
+        return None
+
+    def turn(self, text: str, state: Mapping[str, Any]) -> str:
+        """The line that gives it a message, for one with a channel."""
+        return text
+
+    def stop(self, state: Mapping[str, Any]) -> str:
+        """The line that ends its turn, for one with a channel."""
+        return ""
 
 
 def boxed(screen: Screen, prompts: str) -> str | None:

@@ -43,10 +43,12 @@ class Pane:
     def __init__(self, terminal: Terminal, name: str) -> None:
         self._terminal = terminal
         self._id = terminal.command("list-panes", "-t", f"={name}:", "-F", "#{pane_id}").split("\n")[0]
+        self._title = ""
 
     def facts(self) -> Facts:
         """Raises Gone when the server is gone."""
         said = self._terminal.command("display-message", "-p", "-t", self._id, _FACTS).split("\t", 4)
+        self._title = said[4]
         controls = self._terminal.command("list-clients", "-F", "#{client_control_mode}")
         return Facts(
             dead=said[0] == "1",
@@ -58,8 +60,8 @@ class Pane:
         )
 
     def look(self) -> Screen:
-        """What stands on its screen."""
-        return screen.read(self._terminal.command("capture-pane", "-p", "-e", "-t", self._id))
+        """What stands on its screen; its title as `facts` saw it last."""
+        return screen.read(self._terminal.command("capture-pane", "-p", "-e", "-t", self._id), self._title)
 
     def paste(self, text: str) -> None:
         """Put a text in, as one paste."""

@@ -15,10 +15,14 @@ _FAINT, _NORMAL, _RESET = "2", "22", ("", "0")
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """`lines`: all that is to be read; `bright`: the same without what is drawn faint (blanks in its place)."""
+    """`lines`: all that is to be read; `bright`: the same without what is drawn faint (blanks in its place).
+
+    `title`: what its program calls the terminal.
+    """
 
     lines: tuple[str, ...]
     bright: tuple[str, ...]
+    title: str = ""
 
     @property
     def text(self) -> str:
@@ -31,7 +35,7 @@ class Screen:
         return "\n".join([line for line in self.lines if line.strip()][-12:])
 
 
-def read(captured: str) -> Screen:
+def read(captured: str, title: str = "") -> Screen:
     """The screen of `capture-pane -p -e`."""
     plain: list[str] = []
     bright: list[str] = []
@@ -47,7 +51,7 @@ def read(captured: str) -> Screen:
         _put(line[at:], faint, whole, lit)
         plain.append("".join(whole).rstrip())
         bright.append("".join(lit).rstrip())
-    return Screen(tuple(plain), tuple(bright))
+    return Screen(tuple(plain), tuple(bright), title)
 
 
 def _put(text: str, faint: bool, whole: list[str], lit: list[str]) -> None:

@@ -46,6 +46,7 @@ def prepare(
         "argv": [*confined.words, *launch.argv],
         "cwd": str(cwd),
         "tui": launch.tui,
+        "state": launch.state,
         "session": session.id,
         "generation": session.generation,
         "conversation": launch.conversation,
