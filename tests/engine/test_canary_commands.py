@@ -14,32 +14,41 @@ from stretto.engine.operations import OPERATIONS
 from stretto.reads import READS
 from tests.engine.spine import Spine, plan, running, task, turns, write
 from tests.git.test_git_canary import Marks, poison
+from tests.support.world import STRETTO
 
 #: an answer that only waits for time to pass, or that this test gives itself
 APART = {"wait", "run"}
 
 
-@pytest.fixture
-def spine(home, make_repo, tmp_path):
+#: an agent in a sandbox whose git works in a clone of its own
+CLONE = '[workspace]\nsandbox = "bubblewrap"\n[sandbox]\nrecipe = "clone"\n'
+
+
+@pytest.fixture(params=["worktree", "clone"])
+def spine(request, home, make_repo, tmp_path):
     files = {"README.md": "hello\n", "a.p": "one\n", ".gitattributes": "*.p diff=evil merge=evil\n"}
+    files |= {"stretto.toml": CLONE} if request.param == "clone" else {}
     with running(make_repo("repo", files), tmp_path) as spine:
         yield spine
 
 
-def plant(spine: Spine, marks: Marks, tree: Path) -> None:
-    """A nested repository as a gitlink, dirty; then every place where a program can be named holds a canary."""
-    env = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+def plant(marks: Marks, tree: Path, git_dir: Path, env: dict[str, str]) -> None:
+    """A nested repository as a gitlink, dirty; then every place where a program can be named holds a canary.
+
+    `git_dir` is that with which the agent works, the repository's or its clone's, and `env` leads git to it.
+    """
     names = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for words in (
-        ["init", "-q", "sub"],
-        ["-C", "sub", *names, "commit", "-q", "--allow-empty", "-m", "x"],
-        ["add", "sub"],
+    own = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    for words, where in (
+        (["init", "-q", "sub"], own),
+        (["-C", "sub", *names, "commit", "-q", "--allow-empty", "-m", "x"], own),
+        (["add", "sub"], {**own, **env}),
     ):
-        subprocess.run(["git", *words], cwd=tree, env=env, check=True, capture_output=True)
+        subprocess.run(["git", *words], cwd=tree, env=where, check=True, capture_output=True)
     (tree / "sub" / ".gitattributes").write_text("* filter=evil diff=evil\n")
     (tree / "sub" / "f").write_text("dirty\n")
     poison(marks, tree / "sub" / ".git")
-    poison(marks, spine.repo.path / ".git")
+    poison(marks, git_dir)
     (tree / "a.p").write_text("changed\n")
 
 
@@ -52,8 +61,12 @@ def test_no_command_starts_what_an_agent_left(spine: Spine, tmp_path: Path) -> N
     spine.run(plan(task("one"), task("two")), script, approve="human")
     spine.wait(lambda: {i.kind.value for i in spine.items()} == {"review"} and len(spine.items()) == 2)
     tree = Path(str(spine.task("one").workspace))
-    plant(spine, marks, tree)
-    subprocess.run(["git", "status"], cwd=tree, check=False, capture_output=True)
+    clone = spine.engine.parts.repositories.git(spine.repo.path).clone(tree)
+    assert (clone is not None) == (spine.task("one").held.get("STRETTO_RECIPE") == "clone")
+    own = None if clone is None else clone.git_dir
+    env = {"GIT_WORK_TREE": str(tree), "GIT_DIR": str(own)} if own else {}
+    plant(marks, tree, own or spine.repo.path / ".git", env)
+    subprocess.run(["git", "status"], cwd=tree, env={**os.environ, **env}, check=False, capture_output=True)
     assert marks.names(), "the canaries sing when git is used as people use it"
     for path in marks.fired.iterdir():
         path.unlink()
@@ -66,6 +79,10 @@ def test_no_command_starts_what_an_agent_left(spine: Spine, tmp_path: Path) -> N
         assert (verb, marks.names()) == (verb, set())
         return answer
 
+    for where in (tree, spine.repo.path):  # what commands look at by themselves, without the daemon
+        for words in (["doctor"], ["plan", "show", str(spine.folder / "PLAN.md")], ["ports"], ["path", "one"]):
+            subprocess.run([*STRETTO, *words], cwd=where, check=False, capture_output=True, timeout=60)
+            assert (words, marks.names()) == (words, set())
     told = {"text": "Go on.", "body": "Go on.", "answer": "approve", "trust": True, "env": {}, "checkout": "leave"}
     told |= {"name": "by-hand", "path": str(tree)}
     for verb in READS.keys() - APART:
