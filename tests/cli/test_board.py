@@ -99,6 +99,17 @@ def test_finished_tasks_are_folded_first_and_working_ones_stay() -> None:
     assert "done29\n" not in text
 
 
+@pytest.mark.parametrize(
+    ("isolation", "word"), [("none", ""), ("worktree", "[sandbox] "), ("clone", "[sandbox, clone] ")]
+)
+def test_what_an_agent_is_kept_in_is_told_where_there_is_room(isolation: str, word: str) -> None:
+    one = task("a", "active", stage="implement", reason="works", workspace={"isolation": isolation})
+    assert f"  {word}works" in "\n".join(plain(status([one]), columns=120, rows=20))
+    assert "  works" in "\n".join(plain(status([one]), columns=80, rows=20))
+    bare = {**one, "badges": ["unsandboxed"]}
+    assert "[unsandboxed]" in "\n".join(plain(status([bare]), columns=80, rows=20))
+
+
 def test_without_limits_nothing_is_cut() -> None:
     long = "r" * 300
     lines = plain(status([task("a", "active", stage="implement", reason=long)]))

@@ -61,7 +61,7 @@ def test_no_command_starts_what_an_agent_left(spine: Spine, tmp_path: Path) -> N
     spine.run(plan(task("one"), task("two")), script, approve="human")
     spine.wait(lambda: {i.kind.value for i in spine.items()} == {"review"} and len(spine.items()) == 2)
     tree = Path(str(spine.task("one").workspace))
-    clone = spine.engine.parts.repositories.git(spine.repo.path).clone(tree)
+    clone = spine.engine.parts.repositories.git(str(spine.repo.path)).clone(tree)
     assert (clone is not None) == (spine.task("one").held.get("STRETTO_RECIPE") == "clone")
     own = None if clone is None else clone.git_dir
     env = {"GIT_WORK_TREE": str(tree), "GIT_DIR": str(own)} if own else {}

@@ -106,6 +106,7 @@ def test_nothing_that_lies_in_the_clone_is_started_outside(spine: Spine, home: P
     marks = Marks(tmp_path / "marks")
     spine.run(plan(task("one")), {"one": turns([write("x", "1")], [write("y", "1")])}, approve="human")
     item = spine.wait_item("review")
+    assert spine.call_read("status")["tasks"][0]["workspace"]["isolation"] == "clone"
     (git_dir,) = clones(home)
     poison(marks, git_dir)
     evil = tmp_path / "evil"

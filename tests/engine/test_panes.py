@@ -13,6 +13,7 @@ import pytest
 
 from stretto.core.errors import StrettoError
 from stretto.core.model import Delivery, TurnResult
+from stretto.engine.acts.endings import last_screen
 from stretto.engine.engine import Engine
 from stretto.home import open_home
 from stretto.terminal.pane import Pane
@@ -177,3 +178,12 @@ def test_a_pane_begins_inside_the_sandbox(spine: Spine) -> None:
     assert "[]" in seen
     assert not {"tmux", "pane.json", "in.jsonl"} & set(seen), "nothing of the terminal is within reach"
     assert spine.session("a").mode == "pane"
+
+
+def test_the_last_words_of_a_screen_are_those_that_stand_together() -> None:
+    art = "some greeting\n  \x1b[1m█████\x1b[0m   *\n ......█ █...\n"
+    said = " Unable to connect to the services\n Failed to connect: EAI_AGAIN\n see https://example.org\n\n"
+    told = "Unable to connect to the services Failed to connect: EAI_AGAIN see https://example.org"
+    assert last_screen((art + said).encode()) == told
+    assert last_screen(b"") == ""
+    assert len(last_screen(b"word " * 1000)) == 300

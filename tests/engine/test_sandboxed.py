@@ -49,6 +49,7 @@ def test_the_agent_asks_reports_and_sees_only_its_own(spine: Spine, home):
     status = spine.call_read("status")["tasks"][0]
     assert status["workspace"]["sandbox"] == "bubblewrap"
     assert status["badges"] == []
+    assert status["workspace"]["isolation"] == "worktree"
     spine.call("answer", item=item.id, answer="red")
     assert spine.wait_over() == {"one": "landed"}
     assert spine.task("one").note == "found it"
@@ -121,6 +122,9 @@ def test_auto_without_one_is_shown(spine: Spine, nothing_there):
     spine.wait(lambda: spine.task("one").workspace)
     shown = spine.call_read("status")["tasks"][0]
     assert (shown["badges"], shown["workspace"]["sandbox"]) == (["unsandboxed"], "none")
+    assert shown["workspace"]["isolation"] == "none"
+    told = {row["signal"]: row["value"] for row in spine.call_read("explain", task="one")["evidence"]}
+    assert told["isolation"] == "none: its agent can do what you can"
 
 
 def test_auto_with_one_uses_it_even_for_who_never_asks(spine: Spine):

@@ -86,6 +86,7 @@ def test_status_has_the_promised_shape(ask, store):
         "database": None,
         "sandbox": "none",
         "git": "worktree",
+        "isolation": "none",
     }
     assert t["session"]["status"] == "working"
     assert t["session"]["age_s"] == 2.0

@@ -32,6 +32,8 @@ _LOOKS: dict[str, tuple[str, str, str | None]] = {
 }
 _DONE = ("landed", "finished")
 _OVER = (*_DONE, "failed", "cancelled")
+#: words for what a task's agent is kept in, and how many columns of a reason leave room for one
+_KEPT_IN, _ROOMY = {"worktree": "sandbox", "clone": "sandbox, clone"}, 60
 _TIMED = ("active", "waiting", "queued", "ready")
 
 #: kind of item -> the command that shows what it is about, where that is not `explain`
@@ -211,13 +213,20 @@ class _Cells:
     def _reason(self, task: Json, room: int | None) -> str:
         if room is not None and room < 8:
             return ""
-        marks = "".join(f"[{clean(str(badge))}] " for badge in task.get("badges", ()) if task["state"] not in _OVER)
+        badges = [*task.get("badges", ()), *_isolation(task, room)] if task["state"] not in _OVER else []
+        marks = "".join(f"[{clean(str(badge))}] " for badge in badges)
         text = marks + clean(str(task.get("reason") or ""))
         if task["state"] == "waiting":
             text = text.removeprefix(f"{self._inbox.get(task['uid'])}: ")  # the word beside it says so
         if task["state"] == "landed" and task.get("landed"):
             text = str(task["landed"].get("commit", ""))[:9]
         return _plain(clip(text, room), self._canvas)
+
+
+def _isolation(task: Json, room: int | None) -> list[str]:
+    """In what a task's agent is kept, where there is room for the word; that it should be and is not is a badge."""
+    word = (task.get("workspace") or {}).get("isolation", "none")
+    return [] if word == "none" or (room is not None and room < _ROOMY) else [_KEPT_IN.get(word, "sandbox")]
 
 
 def _elapsed(task: Json, canvas: Canvas) -> str:

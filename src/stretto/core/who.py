@@ -126,6 +126,11 @@ def recipe(f: Facts) -> str:
     return recipe_of(f.run.config, t.role, t.fields.get("agent") or f.run.agent, t.fields.get("sandbox"))
 
 
+def isolation(f: Facts) -> str:
+    """What keeps the agent of a task from the rest of the machine: `none`, or the recipe of its sandbox."""
+    return NO_SANDBOX if sandbox(f) == NO_SANDBOX else str(f.task.held.get("STRETTO_RECIPE") or recipe(f))
+
+
 def badges(f: Facts) -> list[str]:
     """Words to show beside a task.
 

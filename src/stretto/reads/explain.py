@@ -8,6 +8,7 @@ from typing import Any
 
 from stretto.core.evidence import believe, evidence_of, from_plain
 from stretto.core.model import TERMINAL, QueueState, SessionStatus, State, Task
+from stretto.core.who import CLONE, NO_SANDBOX, WORKTREE, isolation
 from stretto.reads import find
 from stretto.reads.answering import answer_command, look_command
 from stretto.reads.clashes import clashes_of
@@ -22,6 +23,13 @@ RUNGS = {
     "copy": "copied from a golden copy",
     "offline": "installed from the cache",
     "online": "installed from the network",
+}
+
+#: in what a task's agent is kept, in words
+_ISOLATIONS = {
+    NO_SANDBOX: "none: its agent can do what you can",
+    WORKTREE: "a sandbox, its git in the repository",
+    CLONE: "a sandbox, its git in a clone of its own",
 }
 
 
@@ -63,6 +71,7 @@ def evidence(db: Reader, p: Place, now: float, live: bool) -> list[Json]:
     if t.workspace is not None:
         there = os.path.isdir(t.workspace)  # noqa: PTH112 (pathlib is not worth its import here)
         add("worktree", t.workspace if there else f"{t.workspace} is gone", now)
+        add("isolation", _ISOLATIONS[isolation(f)])
     _session(p, now, live, found, add)
     _progress(p, add)
     for at, text in packages(db, t.uid):

@@ -9,7 +9,7 @@ from typing import Any
 
 from stretto.core.facts import Facts
 from stretto.core.model import Check, Entry, Item, Session, Usage
-from stretto.core.who import WORKTREE, badges, sandbox
+from stretto.core.who import WORKTREE, badges, isolation, sandbox
 from stretto.reads.picture import Place
 from stretto.store.sqlite import Reader
 
@@ -119,7 +119,7 @@ def workspace_json(f: Facts) -> Json | None:
     database = None if url is None else {"url": url}
     git = t.held.get("STRETTO_RECIPE", WORKTREE)
     place = {"path": t.workspace, "slot": slot, "ports": ports, "database": database}
-    return {**place, "sandbox": sandbox(f), "git": git}
+    return {**place, "sandbox": sandbox(f), "git": git, "isolation": isolation(f)}
 
 
 def session_json(s: Session | None, now: float, live: bool) -> Json | None:

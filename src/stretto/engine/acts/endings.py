@@ -23,6 +23,7 @@ from stretto.workspace.sandbox.launch_limits import ENDED
 
 #: bytes of stderr that are looked at, and characters of its last line that are told
 TAIL, TOLD = 4096, 300
+_WORD = re.compile(r"[^\W\d_]{2}")
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\uffff]")
 
 
@@ -60,12 +61,12 @@ def look(parts: Parts, session: Session) -> Ending:
     said = parts.shims.tail(folder, "err", TAIL)
     agent = parts.agent(str(session.parser.get("type") or session.agent))
     refused = agent.refused(said)
-    return Ending(_words(record, reason, said), own=refused is None, refused=refused)
+    last = last_screen(said) if session.mode == PANE else last_line(said)
+    return Ending(_words(record, reason, last), own=refused is None, refused=refused)
 
 
-def _words(record: dict[str, Any], reason: str, said: bytes) -> str:
+def _words(record: dict[str, Any], reason: str, last: str) -> str:
     what = reason if reason.startswith("cannot start") else f"its agent ended with exit code {record.get('code')}"
-    last = last_line(said)
     return f"{what}: {last}" if last else what
 
 
@@ -73,6 +74,18 @@ def last_line(said: bytes) -> str:
     """The last line that says something, fit to be shown."""
     lines = [_UNPRINTABLE.sub("", line).strip() for line in said.decode("utf-8", "replace").splitlines()]
     return next((line[:TOLD] for line in reversed(lines) if line), "")
+
+
+def last_screen(said: bytes) -> str:
+    """The last words on a screen, fit to be shown: what stands together at its end, up to a line without a word."""
+    words: list[str] = []
+    for line in reversed(said.decode("utf-8", "replace").splitlines()):
+        text = " ".join(_UNPRINTABLE.sub("", line).split())
+        if _WORD.search(text):
+            words.insert(0, text)
+        elif words:
+            break
+    return " ".join(words[-6:])[:TOLD]
 
 
 def limit_passed(output: str) -> str:
