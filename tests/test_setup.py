@@ -191,7 +191,7 @@ def test_killed_in_the_middle_it_starts_over_and_a_new_lock_leaves_nothing_old(c
         return subprocess.Popen(argv, env=checkout.environment, stdin=subprocess.DEVNULL, start_new_session=True)
 
     first = start()
-    wait_for((checkout.venv / "bin" / "python").exists, 60)
+    wait_for((checkout.venv / "bin" / "python").exists)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait(10)
     (checkout.venv / "stray").write_text("", encoding="utf-8")

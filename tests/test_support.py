@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,7 @@ def nested(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -131,6 +130,12 @@ def test_in_ci_a_run_of_everything_holds_every_kind_of_test(tmp_path: Path) -> N
     assert "no test that is marked claude ran\nno test that is marked e2e ran\n" in done.stdout
 
 
+def test_in_ci_a_failure_is_told_before_the_run_ends(tmp_path: Path) -> None:
+    done = nested(tmp_path, "def test_red(): assert 1 == 2\n\ndef test_fine(): pass\n")
+    told = done.stdout.index("failed in its call: tests/test_nested.py::test_red")
+    assert told < done.stdout.index("FAILURES")
+
+
 def test_elsewhere_a_skip_is_a_skip(tmp_path: Path) -> None:
     done = nested(tmp_path, SKIPPING, ci="0")
     assert done.returncode == 0, done.stdout
@@ -144,9 +149,7 @@ def test_forgets_its_child():
 
 
 def test_a_process_that_is_left_behind_fails_the_run(tmp_path: Path) -> None:
-    started = time.monotonic()
     done = nested(tmp_path, LEAVING)
     assert done.returncode == 1, done.stdout
     assert "sleep 1000" in done.stdout
     assert "test_forgets_its_child" in done.stdout
-    assert time.monotonic() - started < 30

@@ -76,8 +76,8 @@ def test_a_script_is_played_turn_by_turn(repo: Repository, short_folder: Path, t
         launch = agents.find("scripted").launch(AgentSpec("p", "scripted", command=(str(script),)), context)
         talk = Talk(short_folder, "s1", launch, repo.path, "scripted")
         talks.append(talk)
-        one = talk.session.turn_over(talk.session.send(talk.agent.turn("Begin.", {})), 30)
-        two = talk.session.turn_over(talk.session.send(talk.agent.turn(header(origin="check") + "\nred", {})), 30)
+        one = talk.session.turn_over(talk.session.send(talk.agent.turn("Begin.", {})))
+        two = talk.session.turn_over(talk.session.send(talk.agent.turn(header(origin="check") + "\nred", {})))
     assert (one["code"], two["code"]) == (0, 3)
     assert repo.subjects() == ["Add c", "Start"]
     assert (repo.path / "c.txt").read_text() == "blue\n"

@@ -27,7 +27,7 @@ def server() -> Iterator[ModelServer]:
 
 def post(server: ModelServer, prompt: str, session: str = "s1", **body: Any) -> tuple[int, bytes]:
     request = {"model": "m", "tools": [{}], "messages": [{"role": "user", "content": prompt}], **body}
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=120)
     try:
         connection.request("POST", "/v1/messages?beta=true", json.dumps(request), {"X-Claude-Code-Session-Id": session})
         response = connection.getresponse()
@@ -154,7 +154,7 @@ def test_a_slow_answer_does_not_hold_up_the_end() -> None:
 
 
 def test_other_paths(server: ModelServer) -> None:
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=120)
     for method, path, status in (
         ("GET", "/v1/models", 200),
         ("GET", "/served", 200),

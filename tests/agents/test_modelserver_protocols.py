@@ -260,7 +260,7 @@ def client(request: pytest.FixtureRequest) -> Client:
 
 
 def post(server: ModelServer, path: str, body: Any, headers: dict[str, str]) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=120)
     try:
         connection.request("POST", path, body if isinstance(body, str) else json.dumps(body), headers)
         response = connection.getresponse()

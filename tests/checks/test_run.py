@@ -33,7 +33,7 @@ class Bench:
         self.output = folder / "out" / "one.log"
         self.env = {"PATH": os.environ["PATH"], "STRETTO_TEST_RUN": os.environ["STRETTO_TEST_RUN"]}
 
-    def run(self, text: str, *, timeout: float = 30.0, stop=never, **env: str):
+    def run(self, text: str, *, timeout: float = 120.0, stop=never, **env: str):
         spec = CheckSpec("check-1", text, timeout)
         return self.runner.run(spec, self.cwd, {**self.env, **env}, self.output, stop)
 

@@ -214,6 +214,6 @@ def test_the_next_daemon_ends_what_a_dead_one_had_started(bench: Bench, point: s
     )
     assert died.returncode == -9
     if point != "daemon.serve.spawn.before":
-        wait_for(lambda: servers.running(bench.cwd), 20)
+        wait_for(lambda: servers.running(bench.cwd))
     assert CheckRunner(f"home-{tmp_path.name}", grace=0.5).end_leftovers()
     assert servers.running(bench.cwd) == []

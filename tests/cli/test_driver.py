@@ -153,10 +153,10 @@ def test_a_driver_hands_over_work_and_decides_nothing(desk: Desk) -> None:
 def test_a_driver_writes_to_an_agent_but_not_in_the_place_of_an_answer(desk: Desk) -> None:
     added = desk.stretto("add", "Ask for the colour.", "--title", "Ask", "--trust", "--leave-checkout", "--json")
     uid = json.loads(added.stdout)["tasks"][0]
-    wait_for(lambda: json.loads(desk.stretto("inbox", "--json").stdout)["inbox"], 30)
+    wait_for(lambda: json.loads(desk.stretto("inbox", "--json").stdout)["inbox"])
     other = desk.stretto("add", "Write the work file.", "--title", "Work", "--leave-checkout", "--json")
     work = json.loads(other.stdout)["tasks"][0]
-    wait_for(lambda: len(json.loads(desk.stretto("inbox", "--json").stdout)["inbox"]) == 2, 60)
+    wait_for(lambda: len(json.loads(desk.stretto("inbox", "--json").stdout)["inbox"]) == 2)
     orders = [["answer", "i-1", "red"], ["send", uid, "take red"]]
     desk.drive("--trust", orders=orders)
     done = desk.done()
@@ -164,7 +164,7 @@ def test_a_driver_writes_to_an_agent_but_not_in_the_place_of_an_answer(desk: Des
     assert "waits for the person" in done["send"][2]
     desk.drive("--trust", orders=[["send", work, "and a \x1b[31mred line"]])
     assert desk.done()["send"][0] == 0, desk.done()
-    told = wait_for(lambda: _prompt(desk, work), 30)
+    told = wait_for(lambda: _prompt(desk, work))
     assert "The driver, the agent with whom the person plans" in told
     assert "and a red line" in told
 

@@ -108,14 +108,14 @@ def test_run_and_wait_through_the_death_of_the_daemon(
         text=True,
     )
     try:
-        wait_for(lambda: "started" in real("logs", "slow").stdout, 30)
+        wait_for(lambda: "started" in real("logs", "slow").stdout)
         pid = daemon_pid(real)
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
         assert json.loads(real("status", "--json").stdout)["daemon"] is None
         assert child.poll() is None
         assert daemon_pid(real) != pid
-        wait_for(lambda: _state(real, "a") == "landed", 30)
+        wait_for(lambda: _state(real, "a") == "landed")
         assert _state(real, "slow") == "active", "its agent has noticed nothing"
         assert real("cancel", "slow").returncode == 0
         out, err = child.communicate(timeout=30)
@@ -139,7 +139,7 @@ def test_down_leaves_agents_and_down_all_ends_them(
     real: Stretto, agent: str, write_plan: Callable[..., str], home: Path
 ) -> None:
     run(real, write_plan("slow"), agent)
-    wait_for(lambda: "started" in real("logs", "slow").stdout, 30)
+    wait_for(lambda: "started" in real("logs", "slow").stdout)
     sleeping = wait_for(lambda: [p for p in _processes(home) if p.name() == "sleep"])
     assert real("down").returncode == 0
     assert all(p.is_running() for p in sleeping)

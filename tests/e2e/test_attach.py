@@ -57,7 +57,7 @@ class Screen:
         )
         os.close(other)
 
-    def shows(self, word: bytes, timeout: float = 30.0) -> None:
+    def shows(self, word: bytes, timeout: float = 120.0) -> None:
         def look() -> bool:
             while select.select([self.fd], [], [], 0)[0]:
                 try:

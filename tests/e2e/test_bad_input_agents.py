@@ -106,15 +106,15 @@ def test_a_hanging_agent_is_interrupted_continued_and_cancelled(person: Person, 
         tmp_path, "trap '' INT TERM\nsetsid sleep 600 &\necho hanging\nwhile :; do sleep 600 & wait $!; done"
     )
     (uid,) = person.started(agent=agent)
-    wait_for(lambda: "hanging" in person("logs", uid).out, 30)
+    wait_for(lambda: "hanging" in person("logs", uid).out)
     assert person("interrupt", uid).code == 0
     item = person.item("interrupted")
     assert "stretto" in person("inbox").out
     wait_for(lambda: not of_task(person, uid) or all("stretto" in " ".join(p.cmdline()) for p in of_task(person, uid)))
     assert person("answer", item["id"], "continue").code == 0
-    wait_for(lambda: person("logs", uid).out.count("hanging") == 2, 30)
+    wait_for(lambda: person("logs", uid).out.count("hanging") == 2)
     assert person("cancel", uid).code == 0
-    wait_for(lambda: state(person, uid) == "cancelled", 30)
+    wait_for(lambda: state(person, uid) == "cancelled")
     wait_for(lambda: not of_task(person, uid), 30, what=lambda: processes.described(of_task(person, uid)))
 
 
@@ -123,7 +123,7 @@ def test_a_killed_agent_is_a_failed_turn_and_is_tried_again_by_the_person(person
     pid_file = Path(person.environment["HOME"]) / "pid"
     pid_file.unlink(missing_ok=True)
     (uid,) = person.started(agent=agent)
-    pid = int(wait_for(lambda: pid_file.exists() and pid_file.read_text().strip(), 30))
+    pid = int(wait_for(lambda: pid_file.exists() and pid_file.read_text().strip()))
     os.kill(pid, signal.SIGKILL)
     item = person.item("failure")
     assert "SIGKILL" in item["text"] or "signal 9" in item["text"], item
@@ -151,7 +151,7 @@ def test_a_check_that_cannot_run_is_an_error_and_never_a_failure_of_the_work(per
     uids = person.started(plan, "--approve", "auto", "--trust", "--open", "3")
     told = {"missing": "127", "closed": "126", "hangs": "1 s"}
     for uid in uids:
-        wait_for(lambda uid=uid: state(person, uid) in ("waiting", "failed"), 40)  # type: ignore[misc]
+        wait_for(lambda uid=uid: state(person, uid) in ("waiting", "failed"))  # type: ignore[misc]
         (check,) = person.task(uid)["checks"]
         assert check["result"] == "error", check
         assert turns(person, uid) == 1, "its agent was not bothered"

@@ -53,7 +53,7 @@ def waits(tmp_path: Path) -> tuple[str, Callable[[], None]]:
 def begun(person: Person, tmp_path: Path, *words: str) -> tuple[str, Callable[[], None], Path, str]:
     agent, go = waits(tmp_path)
     (uid,) = person.started(PLAN, *words, agent=agent)
-    wait_for(lambda: "ready" in person("logs", uid).out, 30)
+    wait_for(lambda: "ready" in person("logs", uid).out)
     task = person.task(uid)
     return uid, go, Path(task["workspace"]["path"]), str(task["branch"])
 
@@ -219,13 +219,13 @@ def test_ctrl_c_at_every_question_leaves_nothing(person: Person) -> None:
         assert interrupted(person, run, "Fast-forward")[0] == 130
     sleeping = ("--agent", "command:sh -c 'exec sleep 600'", "--leave-checkout")
     uid = person("run", "PLAN.md", *sleeping, "--json").json["tasks"][0]
-    wait_for(lambda: person.task(uid)["session"], 20)
+    wait_for(lambda: person.task(uid)["session"])
     plan.write_text(PLAN.replace("Do it.", "Do something else.") + "\n## b: Do b\nDo it.\nAccept: done.\n")
     assert interrupted(person, run, "Apply this?")[0] == 130
     assert [task["id"] for task in person("status", "--json").json["tasks"]] == ["a"]
     assert "something else" not in person("prompt", "a").out
     assert person("cancel", uid).code == 0
-    wait_for(lambda: person.task(uid)["state"] == "cancelled", 20)
+    wait_for(lambda: person.task(uid)["state"] == "cancelled")
     removal = person("remove", uid, "--json").json["undo"]
     assert interrupted(person, ["purge", removal], "for good")[0] == 130
     assert person("undo", removal).code == 0, "it is still there"

@@ -92,14 +92,14 @@ class Spine:
     def outcomes(self) -> dict[str, str | None]:
         return {t.id: t.outcome.value if t.outcome else None for t in self.tasks()}
 
-    def wait(self, what: Callable[[], Any], timeout: float = 30.0) -> Any:
+    def wait(self, what: Callable[[], Any], timeout: float = 120.0) -> Any:
         return wait_for(what, timeout, what=lambda: "\n".join(self.story()))
 
-    def wait_over(self, timeout: float = 30.0) -> dict[str, str | None]:
+    def wait_over(self, timeout: float = 120.0) -> dict[str, str | None]:
         self.wait(lambda: all(t.outcome is not None for t in self.tasks()), timeout)
         return self.outcomes()
 
-    def wait_item(self, kind: str, timeout: float = 30.0) -> Item:
+    def wait_item(self, kind: str, timeout: float = 120.0) -> Item:
         def look() -> Item | None:
             return next((i for i in self.items() if i.kind.value == kind), None)
 

@@ -330,7 +330,7 @@ def test_servers_run_until_they_are_told_to_stop(shell, home):
     assert child.stdout.readline().startswith(f"web  http://127.0.0.1:{port}")
     child.send_signal(signal.SIGINT)
     child.communicate(timeout=30)
-    wait_for(lambda: net.free(port), 10)
+    wait_for(lambda: net.free(port))
     shell("serve", "idea", "--detach")
     assert not net.free(port)
     shell("down", "--all")

@@ -92,7 +92,7 @@ def test_pause_ends_it_and_work_brings_it_back(spine: Spine) -> None:
         spine.call("approve", task=spine.task(id).uid)
     assert spine.wait_over(90) == {"one": "landed", "other": "landed"}
     spine.wait(lambda: all(each.cleaned for each in spine.tasks()), 30)
-    assert wait_for(lambda: servers(folder) == [], 20), "nothing is left running for tasks that are over, or the gate"
+    assert wait_for(lambda: servers(folder) == []), "nothing is left running for tasks that are over, or the gate"
 
 
 def test_it_goes_and_comes_back_with_its_workspace(spine: Spine) -> None:

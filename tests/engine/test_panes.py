@@ -164,7 +164,7 @@ def test_a_daemon_that_comes_back_finds_the_pane_at_work(home, make_repo, tmp_pa
     engine.stop()
     engine.store.close()
     hold.touch()
-    wait_for(lambda: b"turn_ended" in Path(first.folder, "out.000001").read_bytes(), 30)
+    wait_for(lambda: b"turn_ended" in Path(first.folder, "out.000001").read_bytes())
     with running(repo, tmp_path) as again:
         assert again.wait_over() == {"a": "landed"}
         assert again.session("a").id == first.id

@@ -118,7 +118,7 @@ def test_the_command_line_dies_and_the_next_one_goes_on(house: House, point: str
     assert died.returncode == -9
     count("fail points killed", point)
     if point.endswith("after"):
-        assert wait_for(house.answers, 30)
+        assert wait_for(house.answers)
     again = house.shell(*STRETTO, "up", "--json")
     assert again.returncode == 0, again.stderr
     assert house.shell(*STRETTO, "down").returncode == 0

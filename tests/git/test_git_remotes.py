@@ -55,7 +55,7 @@ def test_a_remote_that_does_not_answer_runs_into_the_limit(person: Any, reposito
         began = time.monotonic()
         with pytest.raises(TimedOut):
             repository.fetch("origin", "main", 0.5)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
 
 
 def test_a_push_moves_only_from_what_is_expected(person: Any, repository: Repository, origin: Path) -> None:

@@ -31,7 +31,7 @@ class Bench:
         self.setups = folder / "bays" / "setups"
         self.stopped = False
 
-    def run(self, commit: str, *texts: str, setup=SETUP, timeout: float = 30.0, ids: str = "one") -> gate.GateOutcome:
+    def run(self, commit: str, *texts: str, setup=SETUP, timeout: float = 120.0, ids: str = "one") -> gate.GateOutcome:
         self.started.clear()
         self.finished.clear()
 

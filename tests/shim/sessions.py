@@ -71,7 +71,7 @@ class Session:
                 return b"".join(parts)
             parts.append(data)
 
-    def said(self, text: bytes, stream: str = "out", timeout: float = 15.0) -> bytes:
+    def said(self, text: bytes, stream: str = "out", timeout: float = 120.0) -> bytes:
         """Wait until the agent has said this."""
         wait_for(
             lambda: text in self.output(stream), timeout, what=lambda: f"{text!r} in {self.output(stream)[-500:]!r}"
@@ -81,11 +81,11 @@ class Session:
     def delivered(self, n: int) -> None:
         wait_for(lambda: self.state.delivered >= n, what=lambda: f"delivery of {n}: {self.state}")
 
-    def turn_over(self, n: int, timeout: float = 15.0) -> dict[str, Any]:
+    def turn_over(self, n: int, timeout: float = 120.0) -> dict[str, Any]:
         wait_for(lambda: n in self.state.turns, timeout, what=lambda: f"the end of turn {n}: {self.state}")
         return self.state.turns[n]
 
-    def over(self, timeout: float = 15.0) -> dict[str, Any]:
+    def over(self, timeout: float = 120.0) -> dict[str, Any]:
         """Wait until the shim is gone; its last words."""
         wait_for(lambda: self.state.alive is False, timeout, what=lambda: f"the end of the session: {self.state}")
         return self.state.exit or {}

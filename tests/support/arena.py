@@ -240,7 +240,7 @@ class Arena:
         return [*self._as_user(), *(str(own) if word == str(LAUNCH) else word for word in found)]
 
     def inside(
-        self, script: str, *, recipe: Recipe | None = None, env: Mapping[str, str] | None = None, timeout: float = 30.0
+        self, script: str, *, recipe: Recipe | None = None, env: Mapping[str, str] | None = None, timeout: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell script in the sandbox."""
         recipe = recipe or self.recipe

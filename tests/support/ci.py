@@ -22,6 +22,9 @@ class Strict:
         self.missing.difference_update(report.keywords)
         if report.skipped and not hasattr(report, "wasxfail"):
             self._note(report)
+        if report.failed:  # at once: the summary of a run that is cut off at its limit is never written
+            lines = report.longreprtext.strip().splitlines()
+            print(f"\nfailed in its {report.when}: {report.nodeid}: {lines[-1] if lines else ''}", flush=True)
 
     @pytest.hookimpl
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -54,7 +54,7 @@ class Cluster:
             stderr=subprocess.STDOUT,
             cwd=folder,
         )
-        assert wait_for(self._answers, 30), (folder / "log").read_text()
+        assert wait_for(self._answers), (folder / "log").read_text()
         self.admin.run("CREATE ROLE ann LOGIN CREATEDB CREATEROLE;")
 
     @property

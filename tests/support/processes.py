@@ -41,7 +41,7 @@ def end(processes: Iterable[psutil.Process], timeout: float = 5.0) -> None:
     wait_for(lambda: not any(map(_works, doomed.values())), timeout, what=lambda: described(doomed.values()))
 
 
-def gone(word: str, timeout: float = 5.0) -> list[psutil.Process]:
+def gone(word: str, timeout: float = 60.0) -> list[psutil.Process]:
     """Wait until no process holds `word`; return those that remain after `timeout` seconds."""
     try:
         wait_for(lambda: not holding(word), timeout)

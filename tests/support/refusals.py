@@ -64,7 +64,7 @@ class Person:
         *words: str,
         cwd: Path | None = None,
         input: str | bytes = b"",
-        timeout: float = 60.0,
+        timeout: float = 120.0,
         env: Mapping[str, str] | None = None,
     ) -> Ended:
         """Run the program; how it ended."""
@@ -121,7 +121,7 @@ class Person:
         """A task as `status` shows it."""
         return next(task for task in self("status", "--all", "--json").json["tasks"] if task["uid"] == uid)
 
-    def item(self, kind: str, timeout: float = 30.0) -> dict[str, Any]:
+    def item(self, kind: str, timeout: float = 120.0) -> dict[str, Any]:
         """The first item of this kind of the repository's inbox, awaited."""
 
         def look() -> dict[str, Any] | None:
@@ -130,7 +130,7 @@ class Person:
 
         return wait_for(look, timeout, what=lambda: f"{kind}: {self('status').out}{self('inbox').out}")
 
-    def wait(self, state: str, id: str = "a", timeout: float = 30.0) -> None:
+    def wait(self, state: str, id: str = "a", timeout: float = 120.0) -> None:
         """Wait until the task is in this state."""
         wait_for(lambda: self.states().get(id) == state, timeout, what=lambda: self("status").out)
 

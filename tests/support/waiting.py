@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 def wait_for(
     condition: Callable[[], T | bool | None],
-    timeout: float = 15.0,
+    timeout: float = 120.0,
     *,
     what: str | Callable[[], object] = "",
     interval: float = 0.01,

@@ -99,9 +99,9 @@ def test_refusal_death_and_a_client_of_its_own_are_told_apart(terminal: Terminal
     assert terminal.command("list-sessions", "-F", "#{session_name}") == "one", "a new client"
     os.kill(int(terminal.command("display-message", "-p", "#{pid}")), signal.SIGKILL)
     began = time.monotonic()
-    while select.select([terminal.fileno()], [], [], 5)[0] and terminal.drain():
+    while select.select([terminal.fileno()], [], [], 60)[0] and terminal.drain():
         pass
-    assert time.monotonic() - began < 5, "a dead server says so by itself"
+    assert time.monotonic() - began < 60, "a dead server says so by itself"
     with pytest.raises(Gone):
         terminal.command("list-panes")
 

@@ -398,7 +398,7 @@ def test_a_listener_of_a_workspace_outside_of_its_ports_is_told(registry: Regist
     inside, outside = int(held.values["PORT"]) + 4, int(stray.values["PORT"]) + 9
     mine = {"STRETTO_WORKSPACE": str(at.path)}
     with serving(inside, **mine) as good, serving(outside, **mine) as bad:
-        wait_for(lambda: {inside, outside} <= {one.port for one in reads.listening()}, 10)
+        wait_for(lambda: {inside, outside} <= {one.port for one in reads.listening()})
         (lease,) = [each for each in registry.all() if each.owner.owner == at.owner]
         found = reads.warnings(lease, reads.listening())
         assert len(found) == 1
@@ -406,7 +406,7 @@ def test_a_listener_of_a_workspace_outside_of_its_ports_is_told(registry: Regist
         shown = reads._lease(lease, reads.listening(), "home-1")
         assert [(one["port"], one["pid"]) for one in shown["listeners"]] == [(inside, good.pid)]
     with serving(inside) as stranger:
-        wait_for(lambda: inside in {one.port for one in reads.listening()}, 10)
+        wait_for(lambda: inside in {one.port for one in reads.listening()})
         (text,) = reads.warnings(lease, reads.listening())
         assert f"is used by {Path(sys.executable).name}" in text
         assert str(stranger.pid) in text
