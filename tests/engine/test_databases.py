@@ -240,3 +240,19 @@ def test_a_link_that_an_agent_commits_leads_no_gate_to_the_persons_database(
         "migrations",
         "stretto.toml",
     ]
+
+
+def test_a_link_that_one_gate_leaves_is_not_in_the_way_of_the_next(
+    home: Path, make_repo: Callable[..., Repository], tmp_path: Path
+) -> None:
+    files = {**migrator.project("sqlite:///var/app.db"), ".gitignore": "/var\n"}
+    check = f"test $STRETTO_PURPOSE = task || {{ rm -rf var && ln -s {tmp_path / 'cache'} var; }}"
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "app.db").write_text("somebody's")
+    with running(make_repo("stray", files), tmp_path) as spine:
+        script = {id: turns([write(f"{id}.txt", id)]) for id in ("one", "other")}
+        spine.run(plan(task("one"), task("other", after="one"), checks=json.dumps([check])), script, open=1)
+        assert spine.wait_over(90) == {"one": "landed", "other": "landed"}
+        assert spine.events("queue.ejected") == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["app.db"]
+    assert (tmp_path / "cache" / "app.db").read_text() == "somebody's"

@@ -11,8 +11,10 @@ import pytest
 
 from stretto import proctree
 from stretto.checks import servers
+from stretto.home import open_home
 from stretto.reads import read
-from stretto.workspace.port_leases import registry
+from stretto.workspace import home_name
+from stretto.workspace.port_leases import SLOTS, Holder, Owner, registry
 from tests.engine.spine import Spine, plan, running, task, turns, write
 
 CONFIG = '[workspace.ports]\napi = 3\n[workspace.env]\nAPI_URL = "http://127.0.0.1:{port.api}"\n'
@@ -141,6 +143,18 @@ def test_set_up_commands_are_recorded_with_their_time(spine: Spine):
     assert (second.data["name"], second.data["result"]) == ("setup-2", "failed")
     assert first.data["seconds"] >= 0
     assert Path(first.data["output"]).read_text() == "hello\n"
+
+
+def test_a_new_daemon_holds_the_ports_of_the_one_before(home, make_repo, tmp_path: Path):
+    repo = make_repo("repo", {"README.md": "hello\n"})
+    owner = Owner(home_name(open_home().path), "somewhere", "plan-abcd/one", "task")
+    registry().lease(owner, tmp_path, Holder(1, 1.0, "another boot"), lambda slot: {}, range(1, SLOTS))
+    try:
+        with running(repo, tmp_path):
+            (lease,) = [lease for lease in registry().all() if lease.owner == owner]
+            assert lease.holder == Holder.current()
+    finally:
+        registry().release(owner)
 
 
 def test_undo_brings_the_ports_back(spine: Spine):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stretto.core.errors import StrettoError
+from stretto.reads import ports
 from stretto.workspace.databases import Branch, Branches, connect
 from stretto.workspace.databases.base import Place
 from stretto.workspace.databases.cluster_server import ClusterServer, _prefix
@@ -137,9 +138,27 @@ def test_with_a_port_it_listens_there_and_wants_the_password(short_folder: Path)
         assert query(address.url.replace("stretto_owner", "stretto_admin"), address.env, "SELECT 1").returncode != 0
         passfile = Path(address.env["PGPASSFILE"])
         assert stat.S_IMODE(passfile.stat().st_mode) == 0o600
+        found = shop.server(row).running()
+        own = [one for one in ports.listening() if one.port == number]
+        assert [(one.workspace, one.pid) for one in own] == [(str(short_folder), found[0] if found else None)]
     finally:
         shop.branches.drop(row.owner, "task", shop.place())
     assert list((short_folder / "ours").glob("*.pgpass")) == []
+
+
+def test_nothing_of_a_gate_stays_in_the_folder_of_sockets(short_folder: Path) -> None:
+    shop = Shop(short_folder)
+    shop.branches.ensure("gate-1", "gate", shop.place(), "start")
+    (row,) = shop.branches.known()
+    try:
+        socket_folder = shop.server(row).socket
+        assert socket_folder.is_dir()
+        shop.branches.rest("gate-1", "gate")
+        assert not socket_folder.exists()
+        shop.branches.wake("gate-1", "gate", shop.place())
+        assert shop.sql(row, "SELECT 1") == "1\n"
+    finally:
+        shop.branches.drop("gate-1", "gate", shop.place())
 
 
 def test_a_machine_without_its_programs_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

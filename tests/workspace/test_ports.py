@@ -18,6 +18,7 @@ import pytest
 
 from stretto.core.errors import StrettoError
 from stretto.net import free
+from stretto.reads import ports as reads_ports
 from stretto.workspace import port_leases
 from stretto.workspace.layers import Place
 from stretto.workspace.port_leases import NOBODY, SLOTS, Holder, Owner, Registry, block
@@ -230,6 +231,26 @@ def test_of_the_dead_those_without_a_worktree_go_first(registry: Registry, tmp_p
     owner = Owner("other", "repo", "plan-abcd/t2", "task")
     registry.lease(owner, tmp_path / "gone", NOBODY, lambda slot: {"PORT": block(slot).start}, [2])
     assert slot_of(layer(registry, tmp_path), place(tmp_path)) == 2
+
+
+def test_the_next_daemon_of_a_home_holds_what_the_one_before_held(registry: Registry, tmp_path: Path):
+    dead, me = Holder(1, 1.0, "another boot"), Holder.current()
+    whose = {
+        "lost": Owner("home-1", "repo", "plan-abcd/lost", "task"),
+        "elsewhere": Owner("home-2", "repo", "plan-abcd/one", "task"),
+        "given": Owner("home-1", "repo", "plan-abcd/given", "task"),
+    }
+    for slot, (name, owner) in enumerate(whose.items(), 1):
+        registry.lease(owner, tmp_path, NOBODY if name == "given" else dead, lambda slot: {}, [slot])
+    assert [registry.adopt("home-1", me), registry.adopt("home-1", me)] == [1, 0]
+    held = {lease.owner: lease.holder for lease in registry.all()}
+    assert held == {whose["lost"]: me, whose["elsewhere"]: dead, whose["given"]: NOBODY}
+    shown = {lease.owner: reads_ports._lease(lease, [], "home-1") for lease in registry.all()}
+    assert [(shown[owner]["held"], shown[owner]["given"]) for owner in whose.values()] == [
+        (True, False),
+        (False, False),
+        (False, True),
+    ]
 
 
 def test_leases_for_nobody_are_told_and_stay(registry: Registry, tmp_path: Path):

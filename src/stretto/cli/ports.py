@@ -30,6 +30,8 @@ def ports_command(everything: bool, as_json: bool) -> None:
 def _lines(lease: Json, everything: bool) -> list[str]:
     where = f"  {clean(lease['path'])}" if everything else ""
     state = "" if lease["held"] else "  (its daemon does not run)"
+    if lease["given"]:
+        state = "  (given back; kept as long as something listens there)"
     lines = [f"slot {lease['slot']}  {lease['first']}-{lease['last']}  {clean(lease['owner'])}{where}{state}"]
     listeners: dict[int, list[Json]] = {}
     for one in lease["listeners"]:

@@ -44,6 +44,7 @@ from stretto.home import Home
 from stretto.interfaces import Agent, Checks, Clock, Git, Shims, Workspaces
 from stretto.shim.control import FolderShims
 from stretto.store.sqlite import Store
+from stretto.workspace import home_name, port_leases
 from stretto.workspace.bays import Bays
 
 _log = logging.getLogger(__name__)
@@ -142,6 +143,7 @@ class Engine:
     def _clear_up(self) -> None:
         """What an earlier daemon of this home left half done."""
         clean = CheckRunner(str(self.home.path)).end_leftovers()
+        self._hold_ports()
         with self.store.write() as tx:
             lost = tx.execute("DELETE FROM checks WHERE result IS NULL")
             if lost or not clean:
@@ -150,6 +152,13 @@ class Engine:
         self.home.reports.mkdir(mode=0o700, exist_ok=True)
         self.home.checks.mkdir(mode=0o700, exist_ok=True)
         self.home.repositories.mkdir(mode=0o700, exist_ok=True)
+
+    def _hold_ports(self) -> None:
+        """The ports of the earlier daemon's workspaces are this one's now."""
+        try:
+            port_leases.registry().adopt(home_name(self.home.path), port_leases.Holder.current())
+        except StrettoError as error:  # whoever needs a port is told; a daemon starts without
+            _log.warning("%s", error.message)
 
     # ------------------------------------------------------------ sessions
 

@@ -12,7 +12,7 @@ from stretto.reads import find
 from stretto.reads.shapes import Json
 from stretto.store.sqlite import Reader
 from stretto.workspace import home_name
-from stretto.workspace.port_leases import Lease, block, registry
+from stretto.workspace.port_leases import NOBODY, Lease, block, registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def _lease(lease: Lease, listeners: Iterable[Listener], home: str) -> Json:
         "path": str(lease.path),
         "own_home": lease.owner.home == home,
         "held": lease.holder.alive(),
+        "given": lease.holder == NOBODY,
         "listeners": [
             {"port": one.port, "address": one.address, "pid": one.pid, "command": one.command}
             for one in listeners

@@ -7,6 +7,7 @@ Specification.
   else the next. A slot is taken only when nothing listens on any of its ports, on IPv4 and on IPv6.
 - A lease names its holder: a process, by pid, start time and boot. One whose holder is dead stays as long as there are
   other slots; then it is taken over if nothing listens on its ports either. Its owner gets another slot when it asks.
+  The next daemon of the same home holds what is left of its predecessor's.
 - Giving a lease back while something still listens there leaves it without a holder, so that nobody runs into it.
 - Who wants to write waits in line (`line.py`), so that each of many that race has its turn.
 - The file is made anew when it is lost: each owner asks for the slot that it had. Nothing is synced, so a power cut may
@@ -216,6 +217,16 @@ class Registry:
             else:
                 self._renew(db, known, known.path, NOBODY)
 
+    def adopt(self, home: str, holder: Holder) -> int:
+        """Hold the leases of a home whose holder is dead: the daemon that works for it now. Says how many."""
+        if not any(_is_orphan(lease, home) for lease in self.all()):
+            return 0
+        with self._transaction() as db:
+            found = [lease for lease in _all(db) if _is_orphan(lease, home)]
+            for lease in found:
+                self._renew(db, lease, lease.path, holder)
+        return len(found)
+
     def all(self) -> list[Lease]:
         """Every lease, by slot. Nothing is made by looking."""
         if not self.path.exists():
@@ -336,6 +347,10 @@ def _whole(path: Path) -> bool:
             return bool(db.execute("PRAGMA quick_check").fetchone() == ("ok",))
     except sqlite3.Error:
         return False
+
+
+def _is_orphan(lease: Lease, home: str) -> bool:
+    return lease.owner.home == home and lease.holder != NOBODY and not lease.holder.alive()
 
 
 def _wanted(slot: int, names: Names) -> frozenset[int]:

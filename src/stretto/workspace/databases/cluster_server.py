@@ -46,6 +46,8 @@ from stretto.workspace.databases.copying import copy_data
 #: who may do everything in a server of ours; its password never leaves our folder
 ADMIN = "stretto_admin"
 DEFAULT_PORT = 5432
+#: by which `stretto ports` knows whose a listener is
+WORKSPACE = "STRETTO_WORKSPACE"
 #: seconds that a start or an end may take; a start after a crash reads its whole log
 PATIENCE = 60.0
 #: a little memory, since there is one for each task, and nothing waits for the disk
@@ -119,8 +121,11 @@ class ClusterServer:
 
     # ------------------------------------------------------------ start and stop
 
-    def start(self, role: str) -> None:
-        """Let it answer; nothing happens if it does. `role` gets in through the socket without a password."""
+    def start(self, role: str, worktree: Path) -> None:
+        """Let it answer; nothing happens if it does.
+
+        `role` gets in through the socket without a password; `worktree`: the workspace to which it belongs.
+        """
         if self.running() is not None:
             self._await_ready()
             return
@@ -141,7 +146,7 @@ class ClusterServer:
             pid = spawn.detached(
                 [*prefix, str(found / "postgres"), "-D", place, *words],
                 cwd=Path("/"),
-                env=_environment(),
+                env={**_environment(), WORKSPACE: str(worktree)},
                 output=self.log,
                 inherit=inherit,
             )

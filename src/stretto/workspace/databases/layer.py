@@ -64,12 +64,24 @@ class DatabaseLayer:
         spot = self._spot(place)
         start = self.start(self._onto(place))
         try:
-            row = self._branches.ensure(place.owner, place.purpose, spot, start, anew=place.purpose == GATE)
+            row = self._ensured(place, spot, start)
         except StrettoError as error:
-            if error.code == "database_link":
-                error.details["committed"] = self._has_link(place.environment.get("STRETTO_BASE", place.commit), error)
-            raise
+            if error.code != "database_link":
+                raise
+            committed = self._has_link(place.environment.get("STRETTO_BASE", place.commit), error)
+            if committed or not self._cleared(place, spot):
+                error.details["committed"] = committed
+                raise
+            row = self._ensured(place, spot, start)
         return self._held(row, spot)
+
+    def _ensured(self, place: Place, spot: base.Place, start: str) -> Branch:
+        return self._branches.ensure(place.owner, place.purpose, spot, start, anew=place.purpose == GATE)
+
+    def _cleared(self, place: Place, spot: base.Place) -> bool:
+        """Whether a link was taken away that commands of an earlier gate have left: no entry after it made it."""
+        provider = self._branches.provider
+        return place.purpose == GATE and isinstance(provider, Sqlite) and provider.clear(spot)
 
     def values(self, place: Place, data: Data) -> Mapping[str, str]:
         """`DATABASE_URL` as it was when it was taken."""

@@ -83,7 +83,7 @@ class PostgresCluster:
                 self._init(name, server)
             else:
                 self._copy(template, server)
-            self._start(server)
+            self._start(server, place)
             failpoint("daemon.database.create.after")
             if template is None:
                 self._fill(server)
@@ -114,7 +114,7 @@ class PostgresCluster:
             try:
                 self._copy(name, target)
             finally:
-                self._start(server)
+                self._start(server, place)
         failpoint("daemon.database.freeze.after")
 
     def set_aside(self, name: str, aside: str, place: Place) -> None:
@@ -159,13 +159,16 @@ class PostgresCluster:
         with self._held(name, wanted) as server:
             if wanted and wanted != self._server(name).port:
                 server.stop()
-            self._start(server)
+            self._start(server, place)
 
     def rest(self, name: str) -> None:
-        """As `Served` says."""
-        if self._marked.read(name) is not None:
+        """As `Served` says. Nothing of a gate goes on between two candidates, so its socket's folder goes, too."""
+        marker = self._marked.read(name)
+        if marker is not None:
             with self._held(name) as server:
                 server.stop()
+                if marker.purpose == "gate":
+                    server.forget_socket()
 
     def _wanted_port(self, place: Place) -> int:
         """The number of the port on which it is to listen; 0 where the place does not tell, or none is wanted."""
@@ -197,12 +200,12 @@ class PostgresCluster:
         except (OSError, ValueError, KeyError, TypeError):
             return ClusterServer(folder, cluster_server.socket_of(folder))
 
-    def _start(self, server: ClusterServer) -> None:
+    def _start(self, server: ClusterServer, place: Place) -> None:
         said = json.dumps({"socket": str(server.socket), "port": server.port}).encode()
         known = server.folder / "server.json"
         if not known.exists() or known.read_bytes() != said:
             files.replace(known, said)
-        server.start(ROLE)
+        server.start(ROLE, place.worktree)
 
     # ------------------------------------------------------------ making
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
@@ -36,6 +37,7 @@ _KEPT = "kept.sqlite3"
 _SIDE = ("", "-wal", "-shm", "-journal")
 #: how opening a folder fails where there is none, and where a link stands for it
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_log = logging.getLogger(__name__)
 #: seconds that a writer may hold the source before a copy gives up
 PATIENCE = 60.0
 
@@ -96,6 +98,18 @@ class Sqlite:
     def occupied(self, place: Place) -> bool:
         """Whether the worktree has a file where the database would be."""
         return self._inside and os.path.lexists(self._file("", place))
+
+    def clear(self, place: Place) -> bool:
+        """Take away the links that stand where the database would be, not what they lead to; whether there were any.
+
+        Only for a tree that is nobody's work: a gate's.
+        """
+        if not self._inside:
+            return False
+        way = [PurePosixPath(*self._path.parts[: n + 1]) for n in range(len(self._path.parts))]
+        sides = [self._path.with_name(f"{self._path.name}{ending}") for ending in _SIDE if ending]
+        found = [_unlinked(place.worktree, one) for one in (*way, *sides)]
+        return any(found)
 
     def create(self, name: str, marker: Marker, template: str | None, place: Place, *, begun: bool) -> None:
         """As the protocol says."""
@@ -327,6 +341,22 @@ def _status(folder: int, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def _unlinked(root: Path, path: PurePosixPath) -> bool:
+    """Take a link away whose folder is reached without one; whether there was one."""
+    try:
+        with files.folder_below(root, "" if len(path.parts) == 1 else str(path.parent)) as folder:
+            status = _status(folder, path.name)
+            if status is None or not stat.S_ISLNK(status.st_mode):
+                return False
+            _log.info("the link %s -> %s is taken away", root / path, os.readlink(path.name, dir_fd=folder))
+            os.unlink(path.name, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
+        return False
+    return True
 
 
 def _is_plain(folder: int, name: str) -> bool:
