@@ -71,6 +71,10 @@ OVER: dict[str, Any] = {
     "landed": {"commit": "c"},
 }
 AUTO = rows.run(approve="auto")
+SHARED = {"workspace": "shared"}
+IN_CHECKOUT = rows.started(fields=SHARED, files=("src/**",))
+IN_CHECKOUT_OVER = rows.started(fields=SHARED, outcome=State.FAILED, outcome_reason="gave up", ended_at=200.0)
+ELSEWHERE = Observed(worktree=True, checkout=False, shim=True)
 HELD: dict[str, Any] = {"run": rows.run(paused=True)}
 GONE = Observed(worktree=False, shim=True)
 DEAD = Observed(worktree=True, shim=False)
@@ -110,6 +114,14 @@ CASES = [
     Case("landed", facts(rows.started(**OVER)), P.LAND, S.LANDED, "landed", act.CleanUp),
     Case("over with a session", facts(rows.started(**OVER, cleaned=True)), P.LAND, S.LANDED, "over", act.Stop),
     Case("over", facts(rows.started(**OVER, cleaned=True), session=ENDED), P.LAND, S.LANDED, "over"),
+    Case(
+        "over in the checkout",
+        facts(IN_CHECKOUT_OVER, session=ENDED, messages=(FAILED,)),
+        P.IMPLEMENT,
+        S.FAILED,
+        "over",
+        act.CleanUp,
+    ),
     Case("is being landed", approved(entry=rows.entry(QueueState.LANDING)), P.LAND, S.QUEUED, "landing"),
     Case("too late", approved(task=CANCELLED, entry=rows.entry(QueueState.LANDING)), P.LAND, S.QUEUED, "landing"),
     Case("leaves the queue", approved(task=CANCELLED, entry=rows.entry()), P.LAND, S.QUEUED, "leaving"),
@@ -140,6 +152,7 @@ CASES = [
         act.Finish,
     ),
     # before the start
+    Case("the checkout is taken", unstarted(task=rows.task(fields=SHARED), ahead="other"), None, S.READY, "checkout"),
     Case("needs something", unstarted(needs=(Need("r/b", "b", None),)), None, S.BLOCKED, "needs"),
     Case("needs what failed", unstarted(needs=(Need("r/b", "b", S.FAILED),)), None, S.BLOCKED, "need broken"),
     Case(
@@ -222,9 +235,32 @@ CASES = [
         S.WAITING,
         "failure",
     ),
+    Case(
+        "outside of its files",
+        facts(rows.started(fields=SHARED, files=("src/**",), diff={"files": 1, "paths": ["README.md"]})),
+        P.CHECK,
+        S.ACTIVE,
+        "repair",
+        act.Compose,
+    ),
     # prepare
     Case("has a place", facts(rows.started(workspace=None), messages=()), P.PREPARE, S.ACTIVE, "prepare", act.Prepare),
     Case("paused in prepare", facts(rows.started(workspace=None), **HELD), P.PREPARE, S.ACTIVE, "paused"),
+    Case(
+        "waits for the checkout",
+        facts(rows.started(workspace=None, fields=SHARED), messages=(), ahead="other"),
+        P.PREPARE,
+        S.ACTIVE,
+        "checkout",
+    ),
+    Case(
+        "checkout on another branch",
+        passed(task=IN_CHECKOUT, observed=ELSEWHERE),
+        P.PREPARE,
+        S.WAITING,
+        "setup",
+        act.Ask,
+    ),
     Case("worktree gone", passed(observed=GONE), P.PREPARE, S.WAITING, "setup", act.Ask),
     Case("worktree gone, auto", passed(observed=GONE, run=AUTO), P.PREPARE, S.ACTIVE, "failed", act.Finish),
     Case("worktree gone while queued", approved(observed=GONE, entry=rows.entry()), P.LAND, S.QUEUED, "queued"),

@@ -30,7 +30,6 @@ def frozen(text: str, fields: str = ""):
     [
         ('[pipeline]\nstages = ["implement", "check", "review", "approve", "land"]\n', "", "[pipeline] stages"),
         ('[pipeline]\nstages = ["implement", "land"]\n', "", "[pipeline] stages"),
-        ("", "- workspace: shared\n", "task a"),
     ],
 )
 def test_what_would_be_done_otherwise_is_refused(text: str, fields: str, object: str) -> None:

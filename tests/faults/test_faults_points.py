@@ -53,6 +53,7 @@ def late(point: str) -> int:
 NEAR = (
     *("daemon.workspace.layer.", "daemon.serve.", "daemon.database.", "daemon.golden.", "daemon.dependencies."),
     *("daemon.pool.", "daemon.git.worktree_turn.", "daemon.git.clone."),
+    "daemon.git.checkout_switch.",
 )
 OWN = {name for name in POINTS if name.startswith(NEAR)}
 PASSED = [name for name in POINTS if name.startswith("daemon.") and name not in OWN]

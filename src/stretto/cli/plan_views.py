@@ -114,6 +114,7 @@ class _View:
         self.spans = [schedule.simulate(self.jobs, self.needs, n, review) for n in limits]
         working = {task.id: task.files for task in plan.tasks if task.lands}
         self.shared = overlap.claims(working, self.reach.together, MOST_PARTNERS)
+        self.checkout = [task.id for task in plan.tasks if task.workspace == "shared"]
         named = {id: migrations.planned(files) for id, files in working.items()}
         found = migrations.clashes((), {id: some for id, some in named.items() if some})
         self.clashes = [one for one in found if self.reach.together(one.one, one.other)]
@@ -147,6 +148,7 @@ class _View:
             "overlaps": [
                 {"tasks": [one.one, one.other], "files": [list(pair) for pair in one.shared]} for one in self.shared
             ],
+            "checkout": self.checkout,
             "clashes": [
                 {"tasks": [one.one, one.other], "paths": list(one.paths), "text": one.text} for one in self.clashes
             ],
@@ -167,6 +169,7 @@ class _View:
             *self._together(),
             *self._overlaps(),
             *self._clashes(),
+            *self._checkout(),
             "",
             *self._chart(),
             "",
@@ -203,6 +206,12 @@ class _View:
         more = sum(1 for others in beside.values() if others) - 12
         tail = [f"  … and {more} more"] if more > 0 else []
         return ["at once        as far as needs allow:", *lines, *tail]
+
+    def _checkout(self) -> list[str]:
+        """Tasks in the main checkout, which must be clean when they begin."""
+        if not self.checkout:
+            return []
+        return _wrap(", ".join(self.checkout), "one at a time in your own checkout, if it is clean: ")
 
     def _overlaps(self) -> list[str]:
         if not self.shared:

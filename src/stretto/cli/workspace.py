@@ -107,9 +107,13 @@ def restore_command(task: str, ref: str, to: str | None, as_json: bool) -> None:
 def remove_command(task: str, as_json: bool) -> None:
     """Remove a task's workspace and branch. Everything is kept, and `undo` brings it back."""
     result = steer("remove", task=task)
-    done = f"removed {task}; bring it back with: stretto undo {result.get('undo') or ''}".rstrip()
+    done = f"removed {task}"
+    if result.get("undo"):
+        done += f"; bring it back with: stretto undo {result['undo']}"
+    elif result.get("kept"):
+        done += f"; its commits are kept, and come back with: git branch {result['branch']} {result['kept']}"
     if result.get("cancelled"):
-        done += f"\nthis cancelled it: after undo, take it up again with: stretto retry {task}"
+        done += f"\nthis cancelled it: after that, take it up again with: stretto retry {task}"
     _tell(result, as_json, done)
 
 

@@ -31,6 +31,7 @@ from stretto.core.actions import (
     Stop,
 )
 from stretto.core.budget_rules import over_budget, within_budget
+from stretto.core.checkout_rules import in_checkout, left_branch, outside, taken
 from stretto.core.decision import Decision, ask, finish, first_line, listed, shim_dead
 from stretto.core.facts import Facts, Limits
 from stretto.core.model import (
@@ -76,6 +77,8 @@ def over(f: Facts, limits: Limits) -> Decision | None:
         return Decision(stage, t.outcome, t.outcome_reason, CleanUp(), "landed")
     if _session_live(f):
         return Decision(stage, t.outcome, t.outcome_reason, Stop(reason=t.outcome.value), "over")
+    if in_checkout(t.fields) and not t.cleaned:
+        return Decision(stage, t.outcome, t.outcome_reason, CleanUp(), "over")
     return Decision(stage, t.outcome, t.outcome_reason, cause="over")
 
 
@@ -123,7 +126,7 @@ def not_admitted(f: Facts, limits: Limits) -> Decision | None:
         return Decision(None, State.BLOCKED, f"needs {listed([n.id for n in open_needs])}", cause="needs")
     if f.task.paused or f.run.paused:
         return Decision(None, State.READY, PAUSED, cause="paused")
-    return Decision(None, State.READY, "waits for a free place", Admit(), "ready")
+    return taken(f, None) or Decision(None, State.READY, "waits for a free place", Admit(), "ready")
 
 
 # ---------------------------------------------------------------- what the person said
@@ -164,7 +167,7 @@ def waiting_for_person(f: Facts, limits: Limits) -> Decision | None:
         action = Recover()
     elif f.turn_running and f.turn is not None and f.turn.state is Delivery.WRITTEN:
         action = Deliver(n=f.turn.n)
-    elif f.unsettled is not None:
+    elif f.unsettled is not None and f.observed.checkout is not False:
         action = Settle(n=f.unsettled.n)
     stage = Stage.PREPARE if item.kind is ItemKind.SETUP else _last_stage(f)
     return Decision(stage, State.WAITING, reason, action, item.kind.value)
@@ -179,7 +182,8 @@ def prepare(f: Facts, limits: Limits) -> Decision | None:
     if t.workspace is None:
         if _held(f):
             return Decision(Stage.PREPARE, State.ACTIVE, PAUSED, cause="paused")
-        return Decision(Stage.PREPARE, State.ACTIVE, "makes its workspace", Prepare(), "prepare")
+        made = Decision(Stage.PREPARE, State.ACTIVE, "makes its workspace", Prepare(), "prepare")
+        return taken(f, Stage.PREPARE) or made
     if f.observed.worktree is False and not f.turn_running and not f.queued:
         key = f"worktree:{len([i for i in f.items if i.key.startswith('worktree:')])}"
         text = f"the worktree {t.workspace} is gone; its branch {t.branch} is still there"
@@ -288,6 +292,14 @@ def no_change(f: Facts, limits: Limits) -> Decision | None:
 # ---------------------------------------------------------------- check
 
 
+def own_files(f: Facts, limits: Limits) -> Decision | None:
+    """In the main checkout a task changes the files that it declared, and no others."""
+    strange = outside(f)
+    if not strange:
+        return None
+    return _repair(f, limits, Stage.CHECK, Origin.CHECK, f"changed {listed(strange)}, outside of its files")
+
+
 def checks(f: Facts, limits: Limits) -> Decision | None:
     """All checks must have passed on exactly the committed tree."""
     found = [(spec, f.check(spec)) for spec in f.specs]
@@ -363,11 +375,13 @@ RULES: tuple[Rule, ...] = (
     controls,
     waiting_for_person,
     prepare,
+    left_branch,
     first_turn,
     turn_under_way,
     turn_over,
     report,
     no_change,
+    own_files,
     checks,
     approval,
     landing,

@@ -46,9 +46,13 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a look at the world said. None means that nobody could tell: never "gone", never "done"."""
+    """What a look at the world said. None means that nobody could tell: never "gone", never "done".
+
+    `checkout`: for a task that works in the main checkout, whether that is on its branch.
+    """
 
     worktree: bool | None = None
+    checkout: bool | None = None
     shim: bool | None = None
     running: frozenset[str] = frozenset()
 
@@ -64,7 +68,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Rows about one task, read in one transaction."""
+    """Rows about one task, read in one transaction.
+
+    `ahead`: the id of the task that has the main checkout, or comes before this one, which wants it, too.
+    """
 
     task: Task
     run: Run
@@ -78,6 +85,7 @@ class Facts:
     entry: Entry | None = None
     keep_landed: bool = False
     spent: Spent | None = None
+    ahead: str | None = None
     observed: Observed = field(default_factory=Observed)
 
     @property

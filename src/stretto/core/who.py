@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stretto.core.checkout_rules import in_checkout
 from stretto.core.facts import Facts
 from stretto.core.model import AgentSpec
 
@@ -102,7 +103,9 @@ def sandbox_of(config: Mapping[str, Any], said: str | None) -> str:
 
 
 def sandbox(f: Facts) -> str:
-    """What confines a task that has rows."""
+    """What confines a task that has rows. Nothing holds one in the main checkout, where the repository itself lies."""
+    if in_checkout(f.task.fields):
+        return NO_SANDBOX
     return sandbox_of(f.run.config, f.task.fields.get("sandbox"))
 
 
@@ -123,6 +126,8 @@ def recipe_of(config: Mapping[str, Any], role: str, agent: str | None, said: str
 def recipe(f: Facts) -> str:
     """The same for a task that has rows."""
     t = f.task
+    if in_checkout(t.fields):
+        return WORKTREE
     return recipe_of(f.run.config, t.role, t.fields.get("agent") or f.run.agent, t.fields.get("sandbox"))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stretto.checks.run import tail
+from stretto.core.checkout_rules import FILES, outside
 from stretto.core.facts import Facts, limits_of
 from stretto.core.model import Check, CheckResult, Entry, ItemKind, Message, Origin, Task
 from stretto.core.who import agent_of
@@ -15,6 +16,8 @@ from stretto.prompts.messages import Failure
 
 #: bytes of a failed check's output that go back to the agent
 TAIL = 6000
+#: changed paths that are named to an agent
+MOST_PATHS = 100
 
 
 def text_for(
@@ -81,6 +84,9 @@ def check_failed(f: Facts) -> str:
         for s, r in rows
         if r is not None and r.result is CheckResult.FAILED
     ]
+    if strange := outside(f):
+        allowed = f"may change only {', '.join(f.task.files)}: undo what it changed elsewhere"
+        failures = [Failure(FILES, "git diff --name-only $STRETTO_BASE", "\n".join(strange[:MOST_PATHS]), allowed)]
     rounds = limits_of(f.run, f.task).check_rounds
     count = f.task.attempts.get("repair", 0) + 1
     return prompts.check_failed(f.task, failures, round=count, rounds=rounds, overrides=_own(f))

@@ -24,6 +24,7 @@ from typing import Any
 from stretto import files
 from stretto.core.actions import NOTHING, Action, Admit, Compose, Deliver, Nothing, Prepare
 from stretto.core.admission import Candidate, admit
+from stretto.core.checkout_rules import TAKEN, in_checkout
 from stretto.core.decide import PAUSED, decide
 from stretto.core.decision import Decision
 from stretto.core.errors import StrettoError
@@ -44,6 +45,7 @@ CLAIM = 30.0
 #: tasks that are not over, not cleaned up, or whose end no event has told yet (a crash came between)
 LIVE = (
     "(outcome IS NULL OR (outcome = 'landed' AND cleaned = 0)"
+    " OR (cleaned = 0 AND json_extract(fields, '$.workspace') = 'shared')"
     " OR uid IN (SELECT task FROM sessions WHERE ended_at IS NULL)"
     " OR uid IN (SELECT t.uid FROM tasks t JOIN views v ON v.uid = t.uid WHERE v.state != t.outcome))"
     " ORDER BY created_at, position"
@@ -224,7 +226,16 @@ class Reconciler:
         shim = None
         if session is not None and session.ended_at is None:
             shim = self._shim_alive(session)
-        return Observed(worktree=worktree, shim=shim)
+        return Observed(worktree=worktree, checkout=self._on_branch(task), shim=shim)
+
+    def _on_branch(self, task: Task) -> bool | None:
+        """Whether the main checkout is on the branch of a task that works there."""
+        if not in_checkout(task.fields) or task.workspace is None or task.branch is None:
+            return None
+        try:
+            return self._parts.repositories.git(task.workspace).holder(task.branch) == Path(task.workspace)
+        except (StrettoError, OSError):
+            return None
 
     def _shim_alive(self, session: Session) -> bool | None:
         """Dead only if the folder says so and the shim was there once: one that is being started has not died."""
@@ -374,7 +385,10 @@ class Reconciler:
                 uid=r["uid"],
                 run=r["run"],
                 state=State(r["state"]),
-                wants=r["state"] == "ready" and r["admitted_at"] is None and not r["paused"],
+                wants=r["state"] == "ready"
+                and r["admitted_at"] is None
+                and not r["paused"]
+                and not r["reason"].startswith(TAKEN),
                 started=r["admitted_at"] is not None,
                 lands=bool(r["lands"]),
                 priority=r["priority"],

@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 _TO_COME = (
     "SELECT t.run, COUNT(*) AS number FROM tasks t JOIN runs r ON r.id = t.run"
-    " WHERE t.outcome IS NULL AND t.workspace IS NULL AND t.admitted_at IS NULL AND r.paused = 0 GROUP BY t.run"
+    " WHERE t.outcome IS NULL AND t.workspace IS NULL AND t.admitted_at IS NULL AND r.paused = 0"
+    " AND COALESCE(json_extract(t.fields, '$.workspace'), 'own') = 'own' GROUP BY t.run"
 )
 _BEGUN = "SELECT 1 FROM tasks WHERE run = ? AND admitted_at IS NOT NULL"
 _UNPREPARED = "SELECT 1 FROM tasks WHERE run = ? AND admitted_at IS NOT NULL AND workspace IS NULL AND outcome IS NULL"

@@ -59,7 +59,7 @@ def fast_forward_checkout(context: Context, branch: str, old: str, new: str) -> 
     with shadow.shadow(context, worktree) as place:
         index.recover(context, worktree)
         full = replace(place, index=place.git_dir / "index.full")
-        start = _what_it_shows(context, place, full, run.oid(old), new)
+        start = what_it_shows(context, place, full, run.oid(old), new)
         _require_unstaged(worktree, place, old, new)
         with index.locked(worktree, new) as write:
             failpoint("daemon.git.checkout.before")
@@ -83,7 +83,7 @@ def _require_branch(context: Context, branch: str, new: str) -> None:
         raise Conflict(f"{branch} is at {tip}, not at {new}", object=branch, code="ref_moved", details={"current": tip})
 
 
-def _what_it_shows(context: Context, place: run.Place, full: run.Place, old: str, new: str) -> str:
+def what_it_shows(context: Context, place: run.Place, full: run.Place, old: str, new: str) -> str:
     """The tree of the files, which must be `old`'s but for paths that are as in `new` already; index.full has it."""
     if (place.git_dir / "index").exists():
         shadow.copy_index(place.git_dir / "index", place.git_dir / "index.full")

@@ -25,6 +25,7 @@ from stretto.git import (
     shadow,
     snapshot,
     survey,
+    switch,
     worktree,
 )
 from stretto.git.context import Context
@@ -273,6 +274,14 @@ class Repository:
     def fast_forward_checkout(self, branch: str, old: str, new: str) -> None:
         """Bring a clean main checkout from `old` to `new`, where its branch is already. Safe to repeat."""
         checkout.fast_forward_checkout(self.context, branch, old, new)
+
+    def switch_checkout(self, branch: str | None, commit: str) -> None:
+        """Let the clean main checkout show a branch, made at `commit` unless it is there; None: that commit."""
+        switch.switch_checkout(self.context, branch, commit)
+
+    def refuse_dirty(self, paths: Sequence[str]) -> StrettoError:
+        """The refusal to switch the main checkout while these paths are changed in it."""
+        return switch.dirty(self.context, paths)
 
     # ------------------------------------------------------------ remotes
 

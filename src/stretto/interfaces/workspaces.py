@@ -66,6 +66,21 @@ class Workspaces(Protocol):
         self, owner: str, purpose: str, commit: str, branch: str | None, env: Mapping[str, str]
     ) -> Workspace: ...
     def adopt(self, owner: str, path: Path, env: Mapping[str, str]) -> Workspace: ...
+    def share(self, owner: str, commit: str, branch: str, fallback: str, env: Mapping[str, str]) -> Workspace:
+        """Let a task work in the main checkout: it is switched to `branch`, made at `commit` unless it is there.
+
+        `fallback`: the branch to go back to if it is on `branch` already. Raises StrettoError (`checkout_taken`:
+        another task is there; those of `Git.switch_checkout`), and nothing has changed then.
+        """
+        ...
+
+    def give_checkout_back(self, owner: str) -> str | None:
+        """Switch the main checkout back to what it showed before, if it is still on the task's branch; what it shows.
+
+        None if the task does not have it (any more). Raises StrettoError (`checkout_dirty`, …), and it keeps it then.
+        """
+        ...
+
     def renew_database(self, owner: str, removal: str, env: Mapping[str, str], back: str | None = None) -> Workspace:
         """Begin a database again, or bring back the one kept under `back`; `removal` keeps what was there."""
         ...

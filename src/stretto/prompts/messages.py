@@ -155,7 +155,10 @@ def _notes(notes: Mapping[str, str]) -> str:
 
 
 def _facts(env: Mapping[str, str]) -> str:
-    lines = [f"- folder: `{env.get('STRETTO_WORKSPACE', '.')}`, a git worktree of its own"]
+    folder = env.get("STRETTO_WORKSPACE", ".")
+    own = folder != env.get("STRETTO_ROOT")
+    what = "a git worktree of its own" if own else "the person's own checkout: do not switch its branch"
+    lines = [f"- folder: `{folder}`, {what}"]
     if branch := env.get("STRETTO_BRANCH"):
         lines.append(f"- branch: `{branch}`, from {env.get('STRETTO_BASE', 'the base')[:12]}")
     shown = [name for name in env if name in _SHOWN or name.startswith("PORT_")]

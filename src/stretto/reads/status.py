@@ -167,6 +167,24 @@ def notices(db: Reader, runs: Iterable[Run]) -> list[Json]:
             found.append({"kind": "frozen", "repo": repo, "text": frozen, "next": "stretto inbox"})
         if (text := _behind(db, repo, target)) is not None:
             found.append({"kind": "checkout", "repo": repo, "text": text, "next": "stretto update-checkout"})
+    for repo in sorted({r.repo for r in runs}):
+        found += _not_given_back(db, repo)
+    return found
+
+
+def _not_given_back(db: Reader, repo: str) -> list[Json]:
+    """The main checkout is still on the branch of a task that worked there and is over: why."""
+    sql = (
+        "SELECT id, uid, branch, workspace FROM tasks WHERE repo = ? AND outcome IS NOT NULL AND cleaned = 0"
+        " AND workspace IS NOT NULL AND json_extract(fields, '$.workspace') = 'shared'"
+    )
+    last = "SELECT json_extract(data, '$.reason') FROM events WHERE type = 'task.trouble' AND task = ? ORDER BY id DESC"
+    found: list[Json] = []
+    for row in db.rows(sql, repo):
+        why = db.value(last, row["uid"])
+        if why is not None:
+            text = f"{row['id']} is over, and your checkout is still on {row['branch']}: {why}"
+            found.append({"kind": "checkout", "repo": repo, "text": text, "next": f"git -C {row['workspace']} status"})
     return found
 
 

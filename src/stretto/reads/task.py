@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.model import Approval, Check, Entry, Item, Message, Run, Session, Task, Usage
 from stretto.core.workspace_commands import variables
@@ -117,7 +118,7 @@ def require_worktree(t: Task) -> str:
             f"{t.uid} has no worktree any more" if begun else f"{t.uid} was not started yet",
             code="no_worktree",
             object=t.uid,
-            hint="stretto undo" if t.cleaned else f"stretto explain {t.uid}",
+            hint="stretto undo" if t.cleaned and not in_checkout(t.fields) else f"stretto explain {t.uid}",
         )
     if not os.path.isdir(t.workspace):  # noqa: PTH112
         raise StrettoError(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from stretto.core.admission import EXHAUSTED_FOR, LIMITED_FOR
+from stretto.core.checkout_rules import in_checkout
 from stretto.core.facts import Facts, Observed, expand_needs
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
 from stretto.core.workspace_commands import MIGRATE, TIMEOUT
@@ -33,6 +34,7 @@ def load(
     checks = _by_task(_in(db, Check, "task", uids, "AND purpose = 'task' ORDER BY id"))
     approvals = {a.task: a for a in _in(db, Approval, "task", uids, "AND revoked_at IS NULL ORDER BY at, rowid")}
     entries = {e.task: e for e in _in(db, Entry, "task", uids, "ORDER BY id")}
+    ahead = _ahead(db, tasks)
     found = []
     for task in tasks:
         run, session = runs[task.run], sessions.get(task.uid)
@@ -48,9 +50,30 @@ def load(
                 specs=(*migration_check(run.config, task), *check_specs(run.config, task)),
                 approval=approvals.get(task.uid),
                 entry=entries.get(task.uid),
+                ahead=ahead.get(task.uid),
                 observed=observe(task, session) if observe else Observed(),
             )
         )
+    return found
+
+
+def _ahead(db: Reader, tasks: Sequence[Task]) -> dict[str, str]:
+    """For tasks that want the main checkout and do not have it: who has it, or was given a place before."""
+    waiting = [t for t in tasks if in_checkout(t.fields) and t.workspace is None and t.outcome is None]
+    if not waiting:
+        return {}
+    where = (
+        "admitted_at IS NOT NULL AND (outcome IS NULL OR cleaned = 0)"
+        " AND json_extract(fields, '$.workspace') = 'shared' ORDER BY workspace IS NULL, admitted_at, uid"
+    )
+    there = _in(db, Task, "repo", {t.repo for t in waiting}, f"AND {where}")
+    found: dict[str, str] = {}
+    for task in waiting:
+        mine = (task.admitted_at or float("inf"), task.uid)
+        others = (t for t in there if t.repo == task.repo and t.uid != task.uid)
+        first = next((t for t in others if t.workspace is not None or (t.admitted_at or 0.0, t.uid) < mine), None)
+        if first is not None:
+            found[task.uid] = first.id if first.run == task.run else first.uid
     return found
 
 
@@ -105,6 +128,8 @@ def migration_check(config: Mapping[str, Any], task: Task) -> tuple[CheckSpec, .
 
     Nothing in a gate, which migrates in any case, and for databases that keep nothing.
     """
+    if in_checkout(task.fields):
+        return ()  # the database there is the person's own, which only `stretto db apply` migrates
     database = config.get("database") or {}
     paths = task.diff.get("paths", ())
     if not task.lands or not paths or not database.get("migrate") or database.get("provider") == "memory":

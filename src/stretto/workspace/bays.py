@@ -40,6 +40,7 @@ from stretto.workspace.layers import Layer, Leftover, Place, Stack
 from stretto.workspace.maker import Maker
 from stretto.workspace.pool import Pool, brought_back
 from stretto.workspace.settings import Settings
+from stretto.workspace.shared import Sharing
 from stretto.workspace.teardown import Teardown
 
 #: above this bay number the numbers of removed bays are given out again
@@ -95,6 +96,19 @@ class Bays:
             self._teardown,
             self._ladder,
             lambda owner, commit: self._reserve(owner, SPARE, commit, None),
+        )
+        self._sharing = Sharing(
+            git,
+            self.folder,
+            home,
+            self._bays,
+            self._teardown,
+            Describer(git, self.folder, self._settings.shared),
+            current=self._current,
+            hold=self._hold,
+            number=self._number,
+            take_layers=self._take_layers,
+            now=now,
         )
 
     @classmethod
@@ -164,6 +178,17 @@ class Bays:
             ready = self._bays.put(bay.name, replace(bay, ready=bay.ready or "adopted"))
             return replace(space, ready=ready.ready)
 
+    def share(self, owner: str, commit: str, branch: str, fallback: str, env: Mapping[str, str]) -> Workspace:
+        """Let a task work in the main checkout (`shared.py`)."""
+        environment.require_values(self._settings.shared.env, self._stack.variables())
+        self.folder.prepare()
+        self._teardown.recover()
+        return self._sharing.share(owner, commit, branch, fallback, env)
+
+    def give_checkout_back(self, owner: str) -> str | None:
+        """Let the main checkout show again what it showed before the task; None if the task does not have it."""
+        return self._sharing.give_back(owner)
+
     def _adopted(self, owner: str, place: Path) -> Bay:
         """The marker for an adopted worktree: the one that there is, or a new one."""
         with files.lock(self.folder.lock, wait=60.0):
@@ -199,7 +224,8 @@ class Bays:
             return None
         self._stack.follow(self._teardown.place(bay), bay)
         values = self._stack.values(self._teardown.place(bay), bay)
-        return self._describer.describe(bay, bay.commit, env, values, fresh=False)
+        describer = self._describer if bay.shared is None else self._sharing.describer
+        return describer.describe(bay, bay.commit, env, values, fresh=False)
 
     def renew_database(self, owner: str, removal: str, env: Mapping[str, str], back: str | None = None) -> Workspace:
         """Begin the database of a workspace again, or bring back an earlier one (`back`).
@@ -383,6 +409,8 @@ class Bays:
         if begun is not None:
             with self._hold(begun.marker.number):
                 return self._teardown.resume(begun)
+        if bay is not None and bay.shared is not None:
+            raise self._teardown.not_ours(path, "it is your own checkout")
         if bay is None:
             done = self._teardown.done_before(owner, path)
             if done is not None:

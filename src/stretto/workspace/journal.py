@@ -31,7 +31,8 @@ class Bay:
 
     `layers`: what it holds besides the worktree, `{name: {"state", "data"}}`. `adopted`: the path of a worktree that
     somebody else made; stretto never moves or deletes it. `deps`: the packages that are there (`dependencies/`).
-    `sealed`: the seal of a spare that is complete. `spare`: the worktree of this bay in `making` is one.
+    `sealed`: the seal of a spare that is complete. `spare`: the worktree of this bay in `making` is one. `shared`: for
+    a task that works in the main checkout, the branch or commit that it showed before.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Bay:
     deps: dict[str, dict[str, Any]] = field(default_factory=dict)
     sealed: str | None = None
     spare: bool = False
+    shared: str | None = None
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stretto.workspace.dependencies import Choice
@@ -23,6 +23,12 @@ class Settings:
     copy: tuple[str, ...] = ()
     secret: frozenset[str] = frozenset()
     dependencies: Choice | None = None
+
+    @property
+    def shared(self) -> Settings:
+        """The same for the main checkout: no database of its own, and no file is written there."""
+        own = {name: text for name, text in self.env.items() if "{database." not in text}
+        return replace(self, env=own, env_file=None)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Settings:

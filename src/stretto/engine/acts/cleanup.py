@@ -8,10 +8,12 @@ from pathlib import Path
 from stretto.checks import servers
 from stretto.core import names
 from stretto.core.actions import CleanUp, Stop
+from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import Task
 from stretto.engine import sandboxing
+from stretto.engine.acts import shared
 from stretto.engine.acts.session import stop
 from stretto.engine.parts import Parts
 from stretto.interfaces import Removal
@@ -23,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 def clean_up(parts: Parts, f: Facts, action: CleanUp) -> None:
     """Free what a landed task holds. What refuses to go (someone is inside) is tried again by the next pass."""
-    stop(parts, f, Stop(reason="landed"))
+    stop(parts, f, Stop(reason=f.task.outcome.value if f.task.outcome else "over"))
+    if in_checkout(f.task.fields):
+        shared.clean_up(parts, f)
+        return
     if f.run.config.get("keep_landed"):
         with parts.store.write() as tx:
             tx.update(Task, f.task.uid, cleaned=True)
@@ -34,11 +39,14 @@ def clean_up(parts: Parts, f: Facts, action: CleanUp) -> None:
 
 
 def remove(parts: Parts, f: Facts, reason: str) -> Removal | None:
-    """Keep, then remove: worktree into quarantine, branch behind a kept ref. None if there was no worktree.
+    """Keep, then remove: worktree into quarantine, branch behind a kept ref. None if there was no worktree of its own.
 
     Raises StrettoError when it refuses: someone is inside, a rebase is paused, the path is not ours.
     """
     t = f.task
+    if in_checkout(t.fields):
+        shared.remove(parts, f)
+        return None
     git = parts.repositories.git(f.run.root)
     kept = _kept_ref(t)
     if t.branch is not None and (tip := git.read_ref(f"refs/heads/{t.branch}")) is not None:

@@ -11,6 +11,7 @@ from stretto import files
 from stretto.checks import packages
 from stretto.core import names
 from stretto.core.actions import Prepare
+from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.inbox import options
@@ -18,6 +19,7 @@ from stretto.core.model import CheckResult, CheckSpec, Item, ItemKind, Run, Task
 from stretto.core.who import CLONE, recipe
 from stretto.core.workspace_commands import due_specs, setup_specs
 from stretto.engine import environment, sandboxing
+from stretto.engine.acts import shared
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.parts import Parts, Repository
 from stretto.interfaces import CheckOutcome, Confinement, Workspace
@@ -28,7 +30,8 @@ def prepare(parts: Parts, f: Facts, action: Prepare) -> None:
     """Ensure the workspace. What cannot be made goes to the inbox as `setup`, or fails the task under `auto`."""
     try:
         workspace, base = _ensure(parts, f)
-        _set_up(parts, f, workspace)
+        if workspace.path != Path(f.run.root):  # the person's own checkout is set up already
+            _set_up(parts, f, workspace)
     except StrettoError as error:
         if files.is_full(error):
             raise  # nobody's fault, and it passes: tried again
@@ -59,6 +62,8 @@ def _ensure(parts: Parts, f: Facts) -> tuple[Workspace, str]:
     if f.task.base is None or f.task.branch is None:
         with parts.store.write() as tx:
             tx.update(Task, f.task.uid, base=base, branch=branch)
+    if in_checkout(f.task.fields):
+        return shared.take(parts, f, base, branch), base
     env = environment.captured(parts, f.run) | ({RECIPE: CLONE} if recipe(f) == CLONE else {})
     return repository.workspaces.ensure(f.task.uid, "task", base, branch, env), base
 

@@ -34,7 +34,7 @@ from stretto.core.model import (
 )
 from stretto.core.who import FALLBACK, NO_SANDBOX, PANE, adapter_of, agent_of, choices_of, mode_of, sandbox
 from stretto.engine import believing, environment, messages, sandboxing
-from stretto.engine.acts import endings, panes
+from stretto.engine.acts import endings, panes, shared
 from stretto.engine.acts.endings import Ending
 from stretto.engine.acts.rows import add_control, close_permissions, count_fall, short_id
 from stretto.engine.parts import Parts
@@ -66,6 +66,7 @@ def deliver(parts: Parts, f: Facts, action: Deliver) -> None:
         return
     try:
         environment.wake(parts, f)
+        shared.before_turn(parts, f, message)
         session = _live_session(parts, f)
     except StrettoError as error:
         if files.is_full(error):

@@ -13,6 +13,7 @@ from stretto.checks.run import environment_key
 from stretto.checks.servers import Fleet
 from stretto.core import migrations
 from stretto.core.actions import RunChecks, Settle
+from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.inbox import options
@@ -22,6 +23,7 @@ from stretto.core.workspace_commands import MIGRATE, words
 from stretto.engine import environment, messages, sandboxing
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.acts.session import workspace_env
+from stretto.engine.acts.shared import changed_meanwhile
 from stretto.engine.parts import Parts
 from stretto.interfaces import CheckOutcome, Git
 
@@ -234,6 +236,9 @@ def _take_leftovers(parts: Parts, f: Facts) -> None:
     try:
         state = git.worktree_state(path)
         if state.clean or state.head != f.task.head or state.operation is not None:
+            return
+        if in_checkout(f.task.fields):
+            _cannot_check(parts, f, changed_meanwhile(path, state.changed))
             return
         kept = git.snapshot(path, f.task.uid, "what the checks left", whole=True)
         git.restore(path, str(f.task.head))

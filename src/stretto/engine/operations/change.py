@@ -18,7 +18,7 @@ from stretto.core.plan_change import PlanChange, Progress
 from stretto.engine import messages
 from stretto.engine.acts.rows import add_turn, close_items
 from stretto.engine.engine import Engine
-from stretto.engine.operations import common, sandboxes, trusting
+from stretto.engine.operations import common, sandboxes, sharing, trusting
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import read_plan
 from stretto.store.sqlite import Writer
@@ -45,10 +45,13 @@ def change(engine: Engine, run: Run, args: common.Args) -> dict[str, Any]:
             details={"change": plan_change.as_json(found), "text": plan_change.describe(found)},
         )
     found = replace(found, joined=tuple(sandboxes.settle_joining(run.config, t) for t in found.joined))
+    for told in found.told:
+        _require_same_place(told.before, told.after)
     for told in (*found.replaced, *found.told):
         sandboxes.settle_joining(run.config, told.after)
     wanted = [*found.joined, *(c.after for c in (*found.replaced, *found.told))]
     trusting.require_all(engine, run.repo, trust.commands({}, wanted), args.get("trust"))
+    notices = sharing.check(common.repository(engine, {"cwd": run.root}), wanted)
     _apply(engine, run, after, text, tasks, found)
     engine.reconciler.nudge(None)
     with engine.store.read() as db:
@@ -58,9 +61,20 @@ def change(engine: Engine, run: Run, args: common.Args) -> dict[str, Any]:
         "run": run.id,
         "tasks": uids,
         "base": None,
-        "notices": notice.splitlines(),
+        "notices": [*notice.splitlines(), *notices],
         "change": plan_change.as_json(found),
     }
+
+
+def _require_same_place(before: PlanTask, after: PlanTask) -> None:
+    """A task that has begun stays where it works."""
+    if before.workspace != after.workspace:
+        raise StrettoError(
+            f"{after.id} has begun, and `workspace` cannot be changed any more",
+            code="turn_running",
+            object=after.id,
+            hint=f"take it out of the change, or: stretto cancel {after.id}, and give it another id",
+        )
 
 
 def _progress(task: Task) -> Progress:

@@ -9,6 +9,7 @@ from typing import Any
 
 from stretto.checks import artifacts
 from stretto.core.actions import Stop
+from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import QueueState, Run, Space, State, Task
@@ -29,7 +30,7 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
     f = common.facts_of(engine, task)
     if f.entry is not None and f.entry.state is QueueState.LANDING:
         raise StrettoError(f"{task.id} is being landed", code="landing", object=task.uid, hint="try again in a moment")
-    if task.workspace is None and task.outcome is not None:
+    if task.workspace is None and task.outcome is not None and not _left_in_checkout(task):
         raise StrettoError(
             f"{task.id} has no workspace", code="no_workspace", object=task.uid, hint="stretto undo, or stretto purge"
         )
@@ -43,8 +44,20 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
             fresh = tx.one(Task, "uid = ?", task.uid) or task
             if fresh.outcome is None:
                 rows.end_task(tx, fresh, State.CANCELLED, "removed by you")
+        kept = None if removal is not None else fresh.kept
     engine.reconciler.nudge(None)
-    return {"task": task.uid, "undo": removal.id if removal else None, "cancelled": task.outcome is None}
+    return {
+        "task": task.uid,
+        "undo": removal.id if removal else None,
+        "kept": kept,
+        "branch": task.branch,
+        "cancelled": task.outcome is None,
+    }
+
+
+def _left_in_checkout(task: Task) -> bool:
+    """Whether a task that worked in the main checkout has given that back, and left its branch."""
+    return in_checkout(task.fields) and task.branch is not None
 
 
 def undo(engine: Engine, args: common.Args) -> dict[str, Any]:
@@ -250,9 +263,10 @@ def _restore(engine: Engine, f: Facts, args: common.Args) -> dict[str, Any]:
         place = Path(str(args["to"]))
         git.export(snapshot.commit, place)
         return {"task": task.uid, "ref": snapshot.ref, "path": str(place), "kept": None}
-    if task.workspace is None:
+    if task.workspace is None or in_checkout(task.fields):
+        why = "has no workspace" if task.workspace is None else "works in your own checkout, which is not a place"
         raise StrettoError(
-            f"{task.id} has no workspace to restore into",
+            f"{task.id} {why} to restore into",
             code="no_workspace",
             object=task.uid,
             hint=f"stretto restore {task.id} {snapshot.ref.rpartition('/')[2]} --to FOLDER",

@@ -32,12 +32,31 @@ def settle(
     if "bubblewrap" in words:
         sandbox.require()
     for task in given:
+        _require_no_checkout(settled, task)
         _require_confined(settled, task)
     return settled, notices
 
 
+def confines(config: Mapping[str, Any], task: PlanTask) -> str:
+    """What confines a task of a plan; nothing does in the main checkout, where the repository itself lies."""
+    return NO_SANDBOX if task.workspace == "shared" else sandbox_of(config, task.sandbox)
+
+
+def _require_no_checkout(config: Mapping[str, Any], task: PlanTask) -> None:
+    """Refuse a task that is to work in the main checkout and in a sandbox that was named."""
+    if task.workspace != "shared" or "bubblewrap" not in (word := str(task.sandbox or config.get("sandbox"))):
+        return
+    raise StrettoError(
+        f"task {task.id} says `workspace: shared`; no sandbox holds in your own checkout, where the repository lies",
+        code="sandbox_refused",
+        object=task.id,
+        hint=f"say `sandbox: none` in the task instead of {word}, or take `workspace: shared` out",
+    )
+
+
 def settle_joining(config: Mapping[str, Any], task: PlanTask) -> PlanTask:
     """A task that joins a run which began without it; `auto` becomes what it means here. Raises as `settle`."""
+    _require_no_checkout(config, task)
     if task.sandbox == "bubblewrap":
         sandbox.require()
     elif task.sandbox == AUTO and "sandbox_auto" not in config and sandbox.look().possible:
@@ -50,7 +69,7 @@ def _require_confined(config: Mapping[str, Any], task: PlanTask) -> None:
     chosen = task.agent or config.get("agent")
     specs = [agent_spec(config, task.role, chosen, None, n) for n in range(len(choices(config, task.role, chosen)))]
     name = next((spec.name for spec in specs if spec.permissions == SKIP), None)
-    if name is None or sandbox_of(config, task.sandbox) != NO_SANDBOX or config.get("unsandboxed"):
+    if name is None or confines(config, task) != NO_SANDBOX or config.get("unsandboxed"):
         return
     raise StrettoError(
         f"agent {name} of task {task.id} would do everything without asking, and without a sandbox",

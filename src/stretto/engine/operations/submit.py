@@ -20,10 +20,10 @@ from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors
-from stretto.core.who import NO_SANDBOX, adapter_of, agent_spec, choices, mode_of, sandbox_of
+from stretto.core.who import NO_SANDBOX, adapter_of, agent_spec, choices, mode_of
 from stretto.engine.acts.session import IN_SANDBOX
 from stretto.engine.engine import Engine
-from stretto.engine.operations import base, change, checkouts, common, sandboxes, trusting
+from stretto.engine.operations import base, change, checkouts, common, sandboxes, sharing, trusting
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import Resolved, refuse, resolve
 from stretto.git.repository import Repository
@@ -101,6 +101,7 @@ def _check(
     notices = _probe_agents(engine, found, args)
     trusting.require(engine, common.key_of(git), found, args.get("trust"))
     choice = checkouts.choose(git, found.target, args.get("checkout"))
+    notices += sharing.check(git, found.plan.tasks)
     engine.check_bays(git, found.config)
     return about, choice, [*notices, *databases.remarks(found.config.get("database"), git.root)]
 
@@ -114,7 +115,7 @@ def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> list[st
     notices = {}
     wanted = {}
     for task, specs in zip(found.plan.tasks, _specs(found), strict=True):
-        confined = sandbox_of(found.config, task.sandbox) != NO_SANDBOX
+        confined = sandboxes.confines(found.config, task) != NO_SANDBOX
         mode = mode_of(found.config, task.role, task.mode)
         wanted[confined, mode, tuple((s.name, s.permissions) for s in specs)] = specs
     for (confined, mode, _), specs in wanted.items():
@@ -274,6 +275,7 @@ def _said_before(engine: Engine, git: Repository, target: str) -> str | None:
 
 def _join(engine: Engine, run: Run, task: PlanTask, args: common.Args) -> dict[str, Any]:
     task = sandboxes.settle_joining(run.config, task)
+    notices = sharing.check(common.repository(engine, {"cwd": run.root}), [task])
     trusting.require_all(engine, run.repo, trust.commands({}, [task]), args.get("trust"))
     with engine.store.write() as tx:
         taken = {row["id"] for row in tx.rows("SELECT id FROM tasks WHERE run = ?", run.id)}
@@ -284,7 +286,7 @@ def _join(engine: Engine, run: Run, task: PlanTask, args: common.Args) -> dict[s
         tx.insert(row)
         tx.event("run.changed", repo=run.repo, run=run.id, joined=[row.id], changed=[], removed=[])
     engine.reconciler.nudge(None)
-    return {"run": run.id, "tasks": [row.uid], "base": None, "notices": []}
+    return {"run": run.id, "tasks": [row.uid], "base": None, "notices": notices}
 
 
 def _task_of_words(args: common.Args) -> PlanTask:

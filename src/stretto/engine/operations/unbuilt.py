@@ -26,9 +26,6 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
     """(where, what it says, what to do instead)."""
     if tuple(config.get("stages") or DEFAULT_STAGES) != DEFAULT_STAGES:
         yield "[pipeline] stages", ", ".join(config["stages"]), "take it out: the stages are those of its default"
-    for task in plan.tasks:
-        if task.workspace == "shared":
-            yield f"task {task.id}", "workspace: shared", "take it out: the task gets a worktree of its own"
 
 
 def notices(config: Mapping[str, Any], plan: Plan) -> list[str]:

@@ -53,7 +53,9 @@ class DatabaseLayer:
         self._branches.check()
 
     def wanted(self, place: Place) -> bool:
-        """Every workspace has one, but an adopted worktree that has a file of its own where ours would be."""
+        """Every workspace has one, but the main checkout, and an adopted worktree with a file of its own in the way."""
+        if place.path == place.root:
+            return False  # what runs there works with the person's own database
         provider, spot = self._branches.provider, self._spot(place)
         if not place.owner.startswith(f"{BY_HAND}/") or not isinstance(provider, Sqlite):
             return True
