@@ -25,6 +25,7 @@ SPAWNERS = (
     "agents/opencode_bridge.py",
     "agents/opencode_pane.py",
     "agents/turn_runner.py",
+    "checks/keeper.py",  # a program of its own
     "workspace/sandbox/launch_sandbox.py",
     "workspace/sandbox/launch_limits.py",
     "workspace/sandbox/launch_network.py",

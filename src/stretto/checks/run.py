@@ -7,9 +7,12 @@ Specification.
   over, when its time is up, when it is cancelled, and by the next daemon after a crash (`end_leftovers`).
 - Passed: exit 0. Error, which says nothing of the work: it could not be started, exited with 126 or 127, ran out of
   time, was cancelled, or its output could not be kept. Failed: everything else, signals included.
+- Outside of a sandbox keeper.py stands before it and adopts what leaves parent, session and environment behind: that is
+  ended, too. Within one, the process namespace ends everything.
 - Both streams go to one file (0600) that keeps beginning and end; the place of a gap is marked in it.
 
-Accepted race: a process that forks away from a check that ends *by itself*, and clears its environment, is not found.
+Accepted, on systems without subreapers: a process that forks away from a check that ends by itself, and clears its
+environment, is not found.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import os
 import re
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +39,10 @@ OUTPUT_LIMIT = 16 << 20
 #: seconds between TERM and KILL
 GRACE = 5.0
 
+_KEEPER = (sys.executable, "-I", "-S", str(Path(__file__).resolve().with_name("keeper.py")))
+#: what stands before a command that no sandbox holds: all that it starts ends with it, or may go on while it is wanted
+KEPT: tuple[str, ...] = (*_KEEPER, "end") if sys.platform.startswith("linux") else ()
+SERVED: tuple[str, ...] = (*_KEEPER, "stay") if sys.platform.startswith("linux") else ()
 #: variables that say where a command runs, not what it finds there: equal trees give equal results whatever they are
 _PLACE = re.compile(
     r"STRETTO_\w+|PORT|PORT_\w+|COMPOSE_(PROJECT_NAME|FILE)|DATABASE_URL|PWD|OLDPWD|SHLVL|_|TERM|COLUMNS|LINES"
@@ -78,7 +86,7 @@ class CheckRunner:
             files.make_private_dir(output.parent)
             failpoint("daemon.check.spawn.before")
             done = process.run(
-                [*wrapper, "/bin/sh", "-c", spec.run],
+                [*(wrapper or KEPT), "/bin/sh", "-c", spec.run],
                 cwd=cwd,
                 env=self._environment(env, watch.marker),
                 timeout=None,

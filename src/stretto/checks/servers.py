@@ -8,9 +8,10 @@ Specification.
   redirection, any other text must appear in the server's output, and without one its port must accept connections. One
   that ends before, or is not ready in time, is an error that names its output.
 - Checks that run together share their servers: each is started once, for the first check that needs it.
-- Every process of it carries `STRETTO_SERVE=<path of the workspace>`. By this mark all servers of a workspace are
-  ended, on pause, cancel and removal, and by `stretto serve --stop`, whoever had started them. Those of checks end with
-  the checks; after a crash the next daemon ends them with what else checks left.
+- Every process of it carries `STRETTO_SERVE=<path of the workspace>`, or descends from one that does: outside of a
+  sandbox keeper.py adopts what hides. By this mark all servers of a workspace are ended, on pause, cancel and removal,
+  and by `stretto serve --stop`, whoever had started them. Those of checks end with the checks; after a crash the next
+  daemon ends them with what else checks left.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 
 from stretto import files, net, process, proctree, spawn
 from stretto.checks import artifacts
+from stretto.checks.run import SERVED
 from stretto.core.errors import StrettoError, TimedOut
 from stretto.core.model import CheckResult, CheckSpec, ServerSpec
 from stretto.failpoints import failpoint
@@ -215,7 +217,7 @@ def start(spec: ServerSpec, cwd: Path, env: Mapping[str, str], output: Path, wra
     if port is not None:
         whole["PORT"] = str(port)
     failpoint("daemon.serve.spawn.before")
-    pid = spawn.detached([*wrapper, "/bin/sh", "-c", spec.run], cwd=cwd, env=whole, output=output)
+    pid = spawn.detached([*(wrapper or SERVED), "/bin/sh", "-c", spec.run], cwd=cwd, env=whole, output=output)
     failpoint("daemon.serve.spawn.after")
     return Server(spec, port, pid, proctree.start_time(pid), output)
 
