@@ -22,6 +22,8 @@ from stretto.interfaces import CheckOutcome, Git
 from stretto.workspace import Bays, Settings
 from stretto.workspace.dependencies import Choice, Copier, System, golden
 from stretto.workspace.dependencies.recognise import recognise
+from stretto.workspace.dependencies.seal import seal
+from stretto.workspace.spreading import spread
 from tests.support.npm import GITIGNORE, FakeNpm, lock, project
 from tests.support.repository import Repository
 
@@ -35,9 +37,9 @@ class Sharing(System):
     def shares(self, source: Path, target: Path) -> bool:
         return True
 
-    def copy(self, source: Path, target: Path, *, share: bool) -> None:
+    def copy(self, source: Path, target: Path, *, share: bool, writable: bool) -> str:
         self.shared.append(share)
-        super().copy(source, target, share=False)
+        return super().copy(source, target, share=False, writable=writable)
 
 
 class Yard:
@@ -207,11 +209,11 @@ def test_this_machine_says_whether_it_shares_blocks(tmp_path: Path):
     os.utime(tmp_path / "source", (1, 2))
     system = System()
     share = system.shares(tmp_path / "source", tmp_path / "target")
-    system.copy(tmp_path / "source", tmp_path / "copy", share=share)
+    system.copy(tmp_path / "source", tmp_path / "copy", share=share, writable=True)
     assert (tmp_path / "copy" / "file").read_text() == "x" * 8192
     if not share:
         with pytest.raises(StrettoError):
-            system.copy(tmp_path / "source", tmp_path / "other", share=True)
+            system.copy(tmp_path / "source", tmp_path / "other", share=True, writable=True)
     assert [path.name for path in (tmp_path / "source").iterdir()] == ["file"]
     assert (tmp_path / "source").stat().st_mtime == 2, "nothing was written there, not even for a moment"
 
@@ -227,7 +229,7 @@ def test_a_copy_keeps_modes_times_links_and_odd_names(tmp_path: Path):
     (source / "away").symlink_to("/nowhere")
     for number in range(900):
         (source / f"file-{number}").touch()
-    System().copy(source, tmp_path / "copy", share=False)
+    System().copy(source, tmp_path / "copy", share=False, writable=True)
     made = tmp_path / "copy"
     assert sorted(os.listdir(made)) == sorted(os.listdir(source))  # noqa: PTH208
     assert (made / "new\nline").read_text() == "new\nline"
@@ -468,3 +470,95 @@ def test_a_virtual_environment_runs_the_code_of_its_own_worktree(make_repo, tmp_
     yard.bring("three")  # brought up to date by its manager, it is right
     right = subprocess.run(argv, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.strip()
     assert right == str(third.path / "src" / "shop" / "__init__.py")
+
+
+# ------------------------------------------------------------------ copying
+
+
+def tree_of(folder: Path) -> dict[str, tuple[int, int, str]]:
+    """Mode, time and content of everything at and below a folder."""
+    found = {}
+    for path in (folder, *folder.rglob("*")):
+        status = path.lstat()
+        content = str(path.readlink()) if path.is_symlink() else path.read_text() if path.is_file() else ""
+        time = 0 if path.is_symlink() else status.st_mtime_ns
+        found[str(path.relative_to(folder))] = (status.st_mode & 0o777, time, content)
+    return found
+
+
+def packages_in(folder: Path) -> Path:
+    """What package managers leave: scopes, a store, links, programs, files in the top, and packages in packages."""
+    for name in ("left", "right", "@scope/one", "@scope/two", ".pnpm/left@1/node_modules/left", "deep/a/b/c/d"):
+        (folder / name).mkdir(parents=True)
+        for number in range(3):
+            (folder / name / f"m{number}.js").write_text(f"{name} {number}\n" * (number * 400))
+            os.utime(folder / name / f"m{number}.js", (number, number + 1))
+    (folder / ".bin").mkdir()
+    (folder / ".bin" / "left").symlink_to("../left/m0.js")
+    (folder / "@loose").write_text("a file with the name of a scope")
+    (folder / "top.json").write_text("{}")
+    (folder / "left" / "m1.js").chmod(0o755)
+    (folder / "right").chmod(0o750)
+    for path in (folder, folder / "@scope", folder / "deep"):
+        os.utime(path, (5, 6))
+    return folder
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4])
+def test_however_many_processes_copy_the_copy_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int):
+    monkeypatch.setattr("stretto.workspace.dependencies.copying._cores", lambda: cores)
+    monkeypatch.setattr("stretto.workspace.dependencies.copying._EACH", 1)
+    source = packages_in(tmp_path / "source")
+    told = System().copy(source, tmp_path / "copy", share=False, writable=True)
+    assert tree_of(tmp_path / "copy") == tree_of(source)
+    assert told == seal(tmp_path / "copy")
+    (tmp_path / "copy" / "left" / "m1.js").write_text("changed")
+    assert told != seal(tmp_path / "copy")
+
+
+def test_a_closed_copy_opens_again_when_it_is_copied(tmp_path: Path):
+    source = packages_in(tmp_path / "source")
+    told = System().copy(source, tmp_path / "closed", share=False, writable=False)
+    assert told == seal(tmp_path / "closed")
+    assert not any(mode & 0o222 for name, (mode, _, _) in tree_of(tmp_path / "closed").items() if name != ".bin/left")
+    System().copy(tmp_path / "closed", tmp_path / "open", share=False, writable=True)
+    assert tree_of(tmp_path / "open") == tree_of(source)
+
+
+def test_files_of_a_copy_are_files_of_their_own(tmp_path: Path):
+    """Two names of one file become two files, as does every file of the source."""
+    source = packages_in(tmp_path / "source")
+    (source / "right" / "twin.js").hardlink_to(source / "left" / "m1.js")
+    System().copy(source, tmp_path / "copy", share=False, writable=True)
+    copies = [path for path in (tmp_path / "copy").rglob("*") if path.is_file() and not path.is_symlink()]
+    assert all(path.stat().st_nlink == 1 for path in copies)
+    assert not {path.stat().st_ino for path in copies} & {path.stat().st_ino for path in source.rglob("*")}
+
+
+def test_what_cannot_be_copied_is_a_sentence(tmp_path: Path):
+    source = packages_in(tmp_path / "source")
+    os.mkfifo(source / "left" / "pipe")
+    with pytest.raises(StrettoError, match="pipe") as caught:
+        System().copy(source, tmp_path / "copy", share=False, writable=True)
+    assert caught.value.code == "dependencies"
+
+
+def test_a_package_with_a_pipe_is_no_golden_copy(tmp_path: Path):
+    source = packages_in(tmp_path / "root" / "node_modules")
+    kept = golden.Golden(tmp_path / "golden", System())
+    os.mkfifo(source / "left" / "pipe")
+    assert not kept.keep("a" * 32, tmp_path / "root", ["node_modules"])
+    (source / "left" / "pipe").unlink()
+    assert kept.keep("a" * 32, tmp_path / "root", ["node_modules"])
+
+
+def test_trees_that_have_nothing_in_common_may_lie_apart(tmp_path: Path):
+    """Advice, which a file system takes or does not; the folder is as usable as before either way."""
+    taken = spread(tmp_path)
+    assert spread(tmp_path) is taken
+    (tmp_path / "below").mkdir()
+    assert not spread(tmp_path / "missing")
+    assert not (tmp_path / "missing").exists()
+    if taken and shutil.which("lsattr"):
+        said = subprocess.run(["lsattr", "-d", str(tmp_path)], capture_output=True, text=True, check=True).stdout
+        assert "T" in said.split()[0]

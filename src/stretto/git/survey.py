@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stretto.core.errors import GitFailed
-from stretto.git import run
+from stretto.git import loose, run
 from stretto.git.context import Context
 from stretto.git.shadow import (
     UNFORCED,
@@ -88,6 +88,18 @@ def _look(context: Context, worktree: Worktree, place: run.Place) -> Look:
         nested=nested,
         odd=odd,
     )
+
+
+def _keep_step(context: Context, worktree: Worktree, place: run.Place) -> None:
+    """Let the shadow's index be that of HEAD; where the files say that it is, nothing is started to look."""
+    set_head(worktree, place)
+    said = os.fsdecode((place.git_dir / "HEAD").read_bytes()).strip()
+    try:
+        head = loose.read(context.common, said.removeprefix("ref: ")) if said.startswith("ref: ") else said
+    except loose.Unsure:
+        head = None
+    if not head or synced(place)[0] != head or not (place.git_dir / "index").exists():
+        _look(context, worktree, place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +320,7 @@ def ignored(context: Context, path: Path, names: Sequence[str]) -> frozenset[str
     worktree = find_worktree(context, path)
     request = b"".join(os.fsencode(name) + b"\0" for name in names)
     with shadow(context, worktree) as place:
-        look(context, worktree, place)
+        _keep_step(context, worktree, place)
         done = run.run(place, "check-ignore", "-z", "--stdin", input=request, ok=(0, 1), timeout=run.LONG)
     return frozenset(run.fields(done.stdout))
 
@@ -320,7 +332,7 @@ def matching(context: Context, path: Path, lines: Sequence[str]) -> tuple[str, .
     """
     worktree = find_worktree(context, path)
     with shadow(context, worktree) as place:
-        look(context, worktree, place)
+        _keep_step(context, worktree, place)
         patterns = place.git_dir / "patterns"
         patterns.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
         words = ["--others", "--ignored", f"--exclude-from={patterns}", "-z"]

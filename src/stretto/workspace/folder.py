@@ -15,6 +15,7 @@ from pathlib import Path
 from stretto import files
 from stretto.core.errors import StrettoError
 from stretto.workspace.journal import Bay
+from stretto.workspace.spreading import spread
 
 HINT = "set [project] worktrees in stretto.toml to another folder, or move what is there away"
 
@@ -136,6 +137,7 @@ class Folder:
     def _make(self) -> None:
         self.check()
         self.path.mkdir(parents=True, exist_ok=True)
+        spread(self.path)
         marker = files.make_private_dir(self.path / ".stretto") / "folder.json"
         if not marker.exists():
             files.replace(marker, json.dumps({"schema": 1, "repository": str(self.common)}).encode())

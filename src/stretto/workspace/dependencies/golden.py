@@ -3,7 +3,7 @@
 Specification.
 - A copy is built beside its place and renamed there: what has the name of a key is whole. It holds the folders of
   packages of one lock file (a workspace of npm has several), numbered, and `golden.json` with their places.
-- Packages that would not work elsewhere (a link that is absolute, or leads out of the worktree) are not kept.
+- Packages that would not work elsewhere (a link that is absolute, or leads out of the worktree; a pipe) are not kept.
 - Nothing in it can be written without changing modes first; a copy of it can, by its owner.
 - At most `MOST` are kept, those used last, none longer than `AGE` without use. One that goes is renamed first. Who
   copies from it meanwhile finds that out at the end, and has no copy.
@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -34,11 +33,15 @@ _ABOUT = "golden.json"
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Folders of packages, copied and not in their place yet: place (relative to their folder) -> where they are."""
+    """Folders of packages, copied and not in their place yet: place (relative to their folder) -> where they are.
+
+    `seals`: theirs, by the same names.
+    """
 
     rung: str
     folder: Path
     places: dict[str, Path]
+    seals: dict[str, str]
 
 
 class Golden:
@@ -77,9 +80,8 @@ class Golden:
         half.mkdir(mode=0o700)
         try:
             for number, place in enumerate(places):
-                source = root / place
-                self._copier.copy(source, half / str(number), share=self._copier.shares(source, half))
-                _close(half / str(number))
+                source, made = root / place, half / str(number)
+                self._copier.copy(source, made, share=self._copier.shares(source, half), writable=False)
             if not still():
                 deletion.delete(self.folder, half.name)
                 return False
@@ -99,10 +101,10 @@ class Golden:
             places = json.loads((source / _ABOUT).read_bytes())["places"]
             into.mkdir(mode=0o700)
             share = self._copier.shares(source, into)
-            made = {}
+            made, seals = {}, {}
             for number, place in enumerate(places):
                 made[place] = into / str(number)
-                self._copier.copy(source / str(number), made[place], share=share)
+                seals[place] = self._copier.copy(source / str(number), made[place], share=share, writable=True)
             os.utime(source / _ABOUT, (self._now(), self._now()))  # fails when it was taken away meanwhile
         except (OSError, ValueError, KeyError, StrettoError) as error:
             with suppress(StrettoError, OSError):
@@ -111,7 +113,7 @@ class Golden:
                 raise
             return None
         failpoint("daemon.dependencies.copied")
-        return Copied("reflink" if share else "copy", into, made)
+        return Copied("reflink" if share else "copy", into, made, seals)
 
     def drop(self, key: str) -> None:
         """Let the copy for a key go."""
@@ -144,7 +146,7 @@ class Golden:
 
 
 def _portable(root: Path, folder: Path) -> bool:
-    """Whether all links at and below a folder stay within `root`, and say so relative to themselves."""
+    """Whether a folder holds files, folders and links only, and all links stay within `root`, in relative words."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     folders, top = [os.fspath(folder)], os.fspath(root)
@@ -159,18 +161,6 @@ def _portable(root: Path, folder: Path) -> bool:
                         return False
                 elif entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    return False
     return True
-
-
-def _close(folder: Path) -> None:
-    """Take the right to write from everything at and below a folder."""
-    folders = [os.fspath(folder)]
-    while folders:
-        path = folders.pop()
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif not entry.is_symlink():
-                    os.chmod(entry.path, stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode) & ~0o222)  # noqa: PTH101
-        os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) & ~0o222)  # noqa: PTH101

@@ -35,6 +35,7 @@ from stretto.workspace.dependencies.managers import TREE, VENV
 from stretto.workspace.dependencies.recognise import Wanted, recognise
 from stretto.workspace.dependencies.seal import seal
 from stretto.workspace.journal import Bay
+from stretto.workspace.spreading import spread
 
 #: what a bay's marker knows of packages: place -> key, owner, seals, path
 Known = dict[str, dict[str, Any]]
@@ -113,15 +114,17 @@ class Ladder:
 
     def _copy(self, tree: Path, place: str, key: str) -> tuple[str, dict[str, Any]] | None:
         """Copy packages from their golden copy to their places: the rung, and what is to be known of them."""
-        copied = self.golden.copy(key, self._new(self._incoming))
+        into = self._new(self._incoming)
+        spread(into.parent)
+        copied = self.golden.copy(key, into)
         if copied is None:
             return None
         try:
-            seals = self._place(tree, place, copied.places)
+            self._place(tree, place, copied.places)
         finally:
             with suppress(StrettoError, OSError):
                 deletion.delete(copied.folder.parent, copied.folder.name)
-        return copied.rung, {"key": key, "seals": seals, "path": str(tree)}
+        return copied.rung, {"key": key, "seals": copied.seals, "path": str(tree)}
 
     # ------------------------------------------------------------ for the pool
 
@@ -211,20 +214,15 @@ class Ladder:
     def _make_room(self, tree: Path, place: str, places: Mapping[str, Path]) -> None:
         for each in places:
             self._require_plain(tree, each)
-        self._require_ignored(tree, places)
+        self._require_ignored(tree, [each for each in places if each != place])  # of that one it is known
         self._discard(tree, [place, *places])
 
-    def _place(self, tree: Path, top: str, places: Mapping[str, Path]) -> dict[str, str]:
-        """Put copies where they belong; their seals."""
+    def _place(self, tree: Path, top: str, places: Mapping[str, Path]) -> None:
+        """Put copies where they belong."""
         self._make_room(tree, top, places)
-        seals = {}
         for place, copy in places.items():
             (tree / place).parent.mkdir(parents=True, exist_ok=True)
-            made = seal(copy, open_up=True)
-            if made is not None:
-                files.rename(copy, tree / place)
-                seals[place] = made
-        return seals
+            files.rename(copy, tree / place)
 
     def _require_ignored(self, tree: Path, places: Iterable[str]) -> None:
         inside = [f"{place}/x" for place in places]

@@ -2,7 +2,7 @@
 
 It covers the name, kind, mode, size, inode and time of change of everything below a folder. The time of change cannot
 be set by who changes something, so whatever an agent did in the folder breaks the seal. The folder's own time is left
-out: it changes when the folder is moved.
+out: it changes when the folder is moved. It is made of a part for each folder, so that several can work on one.
 
 Accepted race: a change within the clock's tick (some milliseconds) in which the folder was sealed, to a file that keeps
 its size.
@@ -13,37 +13,47 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from stretto.workspace.dependencies.copy_tree import Part, fact, part
 
-def seal(folder: Path, *, but: Collection[str] = (), open_up: bool = False) -> str | None:
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def seal(folder: Path, *, but: Collection[str] = ()) -> str | None:
     """The seal of a folder; None if there is no such folder. `but`: relative paths that do not count.
 
-    `open_up`: give its owner the right to write everywhere on the way. Raises OSError for what cannot be read.
+    Raises OSError for what cannot be read.
     """
     if folder.is_symlink() or not folder.is_dir():
         return None
-    digest, count = hashlib.blake2b(digest_size=16), 0
-    folders = [(os.fspath(folder), "")]
-    if open_up:
-        folder.chmod(stat.S_IMODE(folder.lstat().st_mode) | 0o700)
+    parts: dict[str, Part] = {}
+    top, folders = os.fspath(folder), [""]
     while folders:
-        path, below = folders.pop()
-        with os.scandir(path) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
-        for entry in entries:
-            name = below + entry.name
-            if name in but:
-                continue
-            status = entry.stat(follow_symlinks=False)
-            kind = stat.S_IFMT(status.st_mode)
-            if open_up and kind != stat.S_IFLNK and not status.st_mode & stat.S_IWUSR:
-                os.chmod(entry.path, stat.S_IMODE(status.st_mode) | (0o700 if kind == stat.S_IFDIR else 0o200))  # noqa: PTH101
-                status = os.lstat(entry.path)
-            count += 1
-            facts = (status.st_mode, status.st_ino, status.st_size, status.st_ctime_ns)
-            digest.update(b"%s\0%o %d %d %d\n" % (os.fsencode(name), *facts))
-            if kind == stat.S_IFDIR:
-                folders.append((entry.path, f"{name}/"))
-    return f"{count}:{digest.hexdigest()}"
+        below = folders.pop()
+        within = f"{below}/" if below else ""
+        facts = []
+        fd = os.open(f"{top}/{below}", _FOLDER)
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if but and within + name in but:
+                        continue
+                    status = entry.stat(follow_symlinks=False)
+                    facts.append(fact(name, status))
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(within + name)
+        finally:
+            os.close(fd)
+        parts[below] = part(facts)
+    return sealed(parts)
+
+
+def sealed(parts: Mapping[str, Part]) -> str:
+    """The seal of a folder of which these are the parts, by relative paths; the folder itself is the empty one."""
+    digest = hashlib.blake2b(digest_size=16)
+    for below, (_, of) in sorted(parts.items()):
+        digest.update(b"%s\0%s\n" % (os.fsencode(below), of.encode()))
+    return f"{sum(count for count, _ in parts.values())}:{digest.hexdigest()}"
