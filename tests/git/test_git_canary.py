@@ -221,6 +221,7 @@ def calls(world: dict[str, Any]) -> dict[str, Callable[[Repository], object]]:
         "holder": lambda r: (r.holder("main"), r.holder(BRANCH)),
         "worktree_state": lambda r: (r.worktree_state(place), r.worktree_state(r.root)),
         "worktree_tree": lambda r: r.worktree_tree(place),
+        "side_branches": lambda r: r.side_branches(place),
         "ignored": lambda r: r.ignored(place, ["new"]),
         "matching": lambda r: (r.matching(place, ["*"]), r.matching(r.root, ["*"])),
         "snapshot": lambda r: (r.snapshot(place, UID, "x"), r.snapshot(r.root, "root", "x")),
