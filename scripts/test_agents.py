@@ -25,6 +25,9 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 #: every agent that the suite knows, in the order of the table
 AGENTS = ("claude", "codex", "pi", "opencode", "gemini")
+#: where the tests of real agents are, and those of their own interfaces, which only `--all` runs with them
+SUITES = ("test_agents_real.py", "test_agents_answers.py")
+PANE_SUITES = ("test_agents_pane.py", "test_claude_pane.py")
 #: test -> what it shows
 ROWS = {
     "test_two_at_once_land_and_never_mix_and_nothing_is_written_elsewhere": (
@@ -35,8 +38,32 @@ ROWS = {
     "test_interrupt_and_continue_keep_conversation_and_process": "an interrupt, then the same process goes on",
     "test_kill_9_of_agent_or_shim_resumes_the_conversation": "kill -9 of the agent, of the shim: taken up again",
     "test_kill_9_of_the_daemon_changes_nothing_for_the_agent": "kill -9 of the daemon: nothing lost or sent twice",
+    "test_an_answer_is_given_once_whenever_the_daemon_dies": "kill -9 of the daemon while it answers: given once",
+    "test_an_answer_that_may_have_arrived_is_not_given_again": "kill -9 of the shim while it answers: not given twice",
+    "test_a_budget_is_overshot_by_one_call_at_most": "a budget is overshot by one call at most",
     "test_trouble_with_the_model_is_survived_or_put_before_the_person": "a torn answer, a refused key",
     "test_a_tool_server_of_the_configuration_is_called": "a configured MCP server is called",
+}
+#: what it shows -> the tests of an agent's own interface in a pane: agent, or "" for all that a suite has, -> test
+PANES = {
+    "edit, commit and land; usage is exact": {
+        "": "test_two_at_once_land_from_panes_and_usage_is_exact",
+        "claude": "test_it_lands_from_a_pane_and_its_usage_is_exact",
+    },
+    "a permission, a question, an interrupt": {
+        "": "test_a_question_a_permission_and_an_interrupt_reach_it",
+        "claude": "test_a_permission_a_question_and_an_interrupt_reach_it",
+    },
+    "kill -9 of its tmux: the conversation goes on, the prompt is not sent again": {
+        "": "test_kill_9_resumes_the_conversation_and_never_the_prompt",
+        "claude": "test_kill_9_of_tmux_resumes_the_conversation_and_never_the_prompt",
+    },
+    "kill -9 of the daemon changes nothing; a refused key is told": {
+        "": "test_kill_9_of_the_daemon_changes_nothing_and_trouble_is_told"
+    },
+    "taken over in its interface, and handed back": {
+        "": "test_a_stream_session_is_taken_over_in_its_interface_and_handed_back"
+    },
 }
 #: what passes otherwise than for the others
 LIMITS = {
@@ -88,8 +115,10 @@ def main(arguments: list[str]) -> None:
     every = arguments[:1] == ["--all"]
     os.environ.setdefault("STRETTO_AGENTS", " ".join(AGENTS) if every else "claude codex pi")
     workers = str(min(4, max(2, os.cpu_count() or 1)))
-    argv = ["-m", "pytest", "-q", "-m", "agents", "-n", workers, "--dist", "worksteal", "tests/e2e/test_agents_real.py"]
     os.chdir(ROOT)
+    names = (*SUITES, *PANE_SUITES) if every else SUITES
+    suites = [str(path) for name in names if (path := Path("tests", "e2e", name)).exists()]
+    argv = ["-m", "pytest", "-q", "-m", "agents", "-n", workers, "--dist", "worksteal", *suites]
     if not every:
         os.execv(sys.executable, [sys.executable, *argv, *arguments])
     report = ROOT / ".cache" / "agents-tested.xml"
@@ -120,7 +149,21 @@ def table(found: dict[tuple[str, str], bool], day: str) -> str:
     for test, words in ROWS.items():
         cells = [_cell(found.get((test, name)), name, test) for name in AGENTS]
         lines.append(f"| {words} | {' | '.join(cells)} |")
+    for words, tests in PANES.items():
+        cells = [_pane_cell(found, tests, name) for name in AGENTS]
+        lines.append(f"| in a pane: {words} | {' | '.join(cells)} |")
     return HEAD.format(day=day) + "\n".join(lines) + "\n" + FOOT
+
+
+def _pane_cell(found: dict[tuple[str, str], bool], tests: dict[str, str], agent: str) -> str:
+    """A test of one agent alone has no variants in its name."""
+    from stretto import agents
+
+    if "pane" not in agents.declared(agent).can:
+        return "no pane"
+    own = found.get((tests[agent], "")) if agent in tests else None
+    passed = own if own is not None else found.get((tests.get("", ""), agent))
+    return _cell(passed, agent, "")
 
 
 def _cell(passed: bool | None, agent: str, test: str) -> str:

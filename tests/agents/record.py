@@ -1,19 +1,25 @@
 """Record the golden lines of the real programs: `PYTHONPATH=src:. python -m tests.agents.record [NAME…]`.
 
-Each file holds what a program wrote in one scripted conversation, and the signals that the adapter made of it. Look at
-the difference before you commit it: it is what changed between two versions of the program, or in the adapter.
+Each file holds what a program wrote in one scripted conversation, and the signals that the adapter made of it; where it
+was ended from outside, `NAME.exit.json` how its process ended. Look at the difference before you commit it: it is what
+changed between two versions of the program, or in the adapter. `NAME/CONVERSATION` records one of them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from stretto import agents
 from stretto.core.model import AgentSpec
@@ -23,6 +29,7 @@ from tests.e2e.real_agents import KINDS, Kind
 from tests.support.repository import Repository
 from tests.support.stream import Stream, clean_environment
 from tests.support.waiting import wait_for
+from tests.support.world import SOURCES
 
 GOLDEN = Path(__file__).parent / "golden"
 Conversation = Callable[[Stream], None]
@@ -75,6 +82,25 @@ def interrupt(*, asks: bool = False) -> Conversation:
     return play
 
 
+def busy(stream: Stream) -> None:
+    """Begin a turn whose model does not answer after a command that was allowed."""
+    stream.say("x [[sh=touch made]] [[slow=60]]")
+    answered(stream, {"key": "allow"})
+    wait_for((stream.cwd / "made").exists)
+
+
+def interrupt_asking(stream: Stream) -> None:
+    """While it asks for permission, and while it waits for its model."""
+    stream.say("x [[sh=touch y]]")
+    asked = stream.next("asked")
+    stream.interrupt(2)
+    stream.send(stream.agent.taken_back(asked.data))  # type: ignore[attr-defined]  # those of this protocol can
+    stream.next("turn_ended")
+    busy(stream)
+    stream.interrupt(4)
+    stream.next("turn_ended")
+
+
 def interrupt_at_once(stream: Stream) -> None:
     stream.say("x [[sh=touch y]]")
     stream.next("asked")
@@ -114,6 +140,43 @@ def refused_prompt(stream: Stream) -> None:
     stream.send('{"type":"prompt","message":7}')
     stream.next("turn_ended")
     stream.turn("x [[say=still there]]")
+
+
+def limits(more: int = 9) -> Conversation:
+    """A vendor that takes no more now: it is waited for, then it takes no more for `more` tries."""
+
+    def play(stream: Stream) -> None:
+        stream.turn("x [[err=429x1]] [[say=fine]]")
+        stream.say(f"x [[err=429x{more}]] [[say=late]]")
+        stream.next("turn_ended", timeout=600)  # some try for minutes, and say nothing of it
+
+    return play
+
+
+def ended(number: signal.Signals, *, idle: bool = False) -> Conversation:
+    """Its process is ended from outside: in the middle of a turn, or when it is `idle`."""
+
+    def play(stream: Stream) -> None:
+        if idle:
+            stream.turn("x [[say=fine]]")
+        else:
+            busy(stream)
+        tree = psutil.Process(stream.process.pid).children(recursive=True)
+        stream.process.send_signal(number)
+        stream.process.wait(30)
+        for one in tree:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+
+    return play
+
+
+#: how each may be ended from outside
+ENDS = {
+    "killed": ended(signal.SIGKILL),
+    "signalled": ended(signal.SIGINT),
+    "quit": ended(signal.SIGTERM, idle=True),
+}
 
 
 @dataclass(frozen=True)
@@ -169,6 +232,8 @@ RECORDINGS: dict[str, Recording] = {
             "interrupt": interrupt(),
             "trouble": trouble(*_TROUBLE),
             "sub_agent": sub_agent,
+            "limits": limits(),
+            **ENDS,
         },
         _claude,
     ),
@@ -178,6 +243,8 @@ RECORDINGS: dict[str, Recording] = {
             "questions": questions("warm\n2", '[[ask q="Size?" options="S|M"]]'),
             "interrupt": interrupt_at_once,
             "trouble": trouble(*_TROUBLE),
+            "limits": limits(),
+            **ENDS,
         },
         _codex,
         Path.home(),
@@ -188,6 +255,8 @@ RECORDINGS: dict[str, Recording] = {
             "questions": questions(),
             "interrupt": interrupt(asks=True),
             "trouble": refused_prompt,
+            "limits": limits(),
+            **ENDS,
         },
         _pi,
     ),
@@ -200,15 +269,38 @@ RECORDINGS: dict[str, Recording] = {
             "interrupt": interrupt_at_once,
             "trouble": trouble("err=529x1", "err=401x9", "overflow=9", "cut=1"),
             "sub_agent": asking_sub_agent,
+            "limits": limits(),
+            **ENDS,
         },
     ),
     "gemini": Recording(
         {
             "edit": edit(_ALLOW, _DENY, steps=f"{_WRITE} [[sh=touch b]]"),
             "trouble": trouble("err=401x9", "cut=1", "overflow=9"),
+            "interrupt": interrupt_asking,
+            "limits": limits(30),
+            **ENDS,
+        },
+    ),
+    "acp": Recording(
+        {
+            "edit": edit(_ALLOW, _DENY, steps=f"{_WRITE} [[sh=touch b]]"),
+            "trouble": trouble("err=500x1", "err=401x1", "overflow=9"),
+            "interrupt": interrupt_asking,
+            "limits": trouble("err=429x1"),
+            **ENDS,
         },
     ),
 }
+#: an agent of our own stands for all that speak the protocol
+OWN = replace(
+    KINDS["gemini"],
+    name="acp",
+    model="",
+    program=lambda: Path(sys.executable),
+    environment=lambda home, url: {"PYTHONPATH": str(SOURCES), "HOME": str(home)},
+    arguments=lambda url: ("-m", "stretto.testing.acpagent", "../home"),
+)
 
 
 def record(kind: Kind, what: Recording, name: str, server: ModelServer, folder: Path) -> None:
@@ -222,6 +314,7 @@ def record(kind: Kind, what: Recording, name: str, server: ModelServer, folder: 
     with Stream(agent, launch, repo.path) as stream:
         what.conversations[name](stream)
         stream.close()
+    exit = how_it_ended(stream.process.returncode) if name in ENDS else None
     lines = [what.scrubbed(scrubbed(line, folder)) for line in stream.lines]
     into = GOLDEN / kind.name
     into.mkdir(parents=True, exist_ok=True)
@@ -230,6 +323,13 @@ def record(kind: Kind, what: Recording, name: str, server: ModelServer, folder: 
     signals = [[s.type, s.data] for line in lines for s in agent.parse(line.encode(), state)]
     text = "[\n" + ",\n".join(json.dumps(signal, default=asdict) for signal in signals) + "\n]\n"
     (into / f"{name}.signals.json").write_text(text, encoding="utf-8")
+    if exit is not None:
+        (into / f"{name}.exit.json").write_text(json.dumps(exit) + "\n", encoding="utf-8")
+
+
+def how_it_ended(returned: int) -> dict[str, Any]:
+    """A process' end in the words of a shim's `exit.json`."""
+    return {"code": returned if returned >= 0 else None, "signal": -returned if returned < 0 else None}
 
 
 def scrubbed(line: bytes, folder: Path) -> str:
@@ -240,13 +340,23 @@ def scrubbed(line: bytes, folder: Path) -> str:
     return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:18081", text)
 
 
+def alone(folder: Path) -> None:
+    """What the tests get from their conftest: a place for temporary files, a mark, an identity for commits."""
+    settings = "[user]\nname = Person\nemail = person@example.com\n[init]\ndefaultBranch = main\n"
+    (folder / "gitconfig").write_text(settings)
+    os.environ.setdefault("TMPDIR", tempfile.gettempdir())
+    os.environ |= {"STRETTO_TEST_RUN": "record", "GIT_CONFIG_GLOBAL": str(folder / "gitconfig")}
+
+
 def main(names: list[str]) -> None:
-    with ModelServer() as server:
-        for kind in names or list(RECORDINGS):
+    kinds = {**KINDS, "acp": OWN}
+    with ModelServer() as server, tempfile.TemporaryDirectory(prefix="recorder-") as own:
+        alone(Path(own))
+        for kind, _, one in (name.partition("/") for name in names or list(RECORDINGS)):
             what = RECORDINGS[kind]
-            for name in what.conversations:
+            for name in [one] if one else what.conversations:
                 with tempfile.TemporaryDirectory(prefix="record-", dir=what.below) as folder:
-                    record(KINDS[kind], what, name, server, Path(folder))
+                    record(kinds[kind], what, name, server, Path(folder))
 
 
 if __name__ == "__main__":

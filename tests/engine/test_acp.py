@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stretto.core.errors import StrettoError
 from stretto.core.model import Item, TurnResult, Usage
 from stretto.reads.shapes import usage_of
 from stretto.testing.acpagent import USAGE
@@ -101,6 +102,23 @@ def test_interrupt_and_continue_keep_the_process(spine: Spine) -> None:
     item(spine, "review")
     assert [m.result for m in spine.messages("one")] == [TurnResult.INTERRUPTED, TurnResult.OK]
     assert spine.session("one").generation == 1
+
+
+def test_an_interrupt_takes_back_what_is_asked(spine: Spine) -> None:
+    """An agent of the protocol ends its turn only when each of its requests has an answer."""
+    configure(spine, "ask")
+    spec = "[[sh=touch never]] [[on=start slow=60]] [[on=resume say=Finished.]]"
+    spine.run(plan(does("one", spec)), agent="own", approve="human")
+    asked = item(spine, "permission")
+    spine.call("interrupt", task="one")
+    answer(spine, "interrupted", "continue")
+    with pytest.raises(StrettoError) as refused:
+        spine.call("answer", item=asked.id, answer="allow")
+    assert refused.value.code == "item_closed"
+    item(spine, "nochange")
+    records = (Path(spine.session("one").folder) / "in.jsonl").read_text()
+    assert records.count("cancelled") == 1
+    assert not (Path(str(spine.task("one").workspace)) / "never").exists()
 
 
 @pytest.mark.parametrize("loads", [True, False])

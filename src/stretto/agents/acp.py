@@ -79,6 +79,11 @@ class AcpAgent:
         response = permission(payload, answer)
         return None if response is None else _line(response)
 
+    def taken_back(self, payload: Mapping[str, Any]) -> str | None:
+        """What a request for permission is answered when the turn is interrupted: the protocol wants one for each."""
+        response = permission(payload, {"key": "cancelled"})
+        return None if response is None else _line(response)
+
     def refused(self, stderr: bytes) -> str | None:
         """None: it answers a session that it does not know in its protocol."""
         return None

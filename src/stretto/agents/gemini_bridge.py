@@ -162,7 +162,11 @@ def main(argv: list[str]) -> int:
         os.write(2, f"{argv[0]} cannot be started: {error.strerror}\n".encode())
         return 127
     threading.Thread(target=feed, args=(process, recording), daemon=True).start()
-    pass_on(process, recording)
+    try:
+        pass_on(process, recording)
+    except KeyboardInterrupt:
+        end(process)
+        return 130
     code = process.wait()
     return code if code >= 0 else 128 - code
 

@@ -175,14 +175,15 @@ def _status(told: Json, state: Json) -> Iterator[Signal]:
     elif status.get("type") == "retry":
         reason = as_text(status.get("message"))[:1000] or "unknown"
         yield Signal("retry", {"reason": reason[:200], "delay_s": 0.0})
-        if as_count(status.get("attempt")) >= TRIES and not state.get("failed"):
-            state["failed"] = reason
+        if as_count(status.get("attempt")) >= TRIES and not state.get("given_up"):
+            state["given_up"] = reason  # the message that is broken off then may be told as complete
             yield Signal("reply", {"request": "give-up", "data": json.dumps(request("give-up", abort(state)))})
 
 
 def _over(state: Json) -> Signal:
     """The end of the turn that runs; what was said to be wrong with it decides how it ended."""
     failed, aborted = as_text(state.pop("failed", "")), state.pop("aborted", None)
+    failed = as_text(state.pop("given_up", "")) or failed
     for name in ("running", "open"):
         state.pop(name, None)
     if failed:

@@ -20,7 +20,11 @@ from stretto.store.sqlite import Writer
 
 #: no sign is too old where a silence is measured by somebody else
 _ENDLESS = float("inf")
-_FULL = re.compile(r"prompt.is.too.long|prompt_too_long|context.?(window|length|overflow)|too many tokens", re.I)
+_FULL = re.compile(
+    r"prompt.is.too.long|prompt_too_long|context.?(window|length|overflow)|too many tokens"
+    r"|token count\b.{0,40}\bexceeds",
+    re.I,
+)
 #: an adapter's word for a status -> the sign
 _STATUS = {
     SessionStatus.STARTING: What.STARTING,

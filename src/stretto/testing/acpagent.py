@@ -130,6 +130,8 @@ class AcpAgent:
         for fault in answer.faults:
             if fault.kind == "err":
                 return f"{int(fault.value)} pretended"
+            if fault.kind == "overflow":
+                return "prompt is too long: 210000 tokens > 200000 maximum"
             if fault.kind == "slow":
                 with self._changed:
                     self._changed.wait_for(lambda: self._cancelled, fault.value)
@@ -156,7 +158,7 @@ class AcpAgent:
         params = {"sessionId": session, "toolCall": call, "options": OPTIONS}
         self._send({"id": id, "method": "session/request_permission", "params": params})
         with self._changed:
-            self._changed.wait_for(lambda: id in self._answers or self._cancelled)
+            self._changed.wait_for(lambda: id in self._answers)  # a cancelled turn waits for it, too
             chosen = self._answers.pop(id, {}).get("outcome", {}).get("optionId")
         if chosen == "ever":
             self._always.add(title)

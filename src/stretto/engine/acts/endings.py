@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agents.pane_host import NO_TERMINAL
-from stretto.core.model import Delivery, Message, MessageKind, Session, TurnResult
+from stretto.core.model import Delivery, Item, Message, MessageKind, Origin, Session, TurnResult
 from stretto.core.who import PANE
+from stretto.engine.acts.rows import add_control
 from stretto.engine.parts import Parts
-from stretto.interfaces import ShimState
+from stretto.interfaces import Agent, ShimState
 from stretto.store.sqlite import Writer
 from stretto.workspace.sandbox.launch_limits import ENDED
 
@@ -37,6 +38,22 @@ class Ending:
     why: str
     own: bool = False
     refused: str | None = None
+
+
+def take_back(tx: Writer, agent: Agent, session: Session) -> None:
+    """Answer, in the agent's own way, what it asks to be allowed while its turn is interrupted; nobody else may then.
+
+    Most agents take their requests back by themselves; one that does not has the method `taken_back`.
+    """
+    reply = getattr(agent, "taken_back", None)
+    if reply is None:
+        return
+    where = "session = ? AND kind = 'permission' AND closed_at IS NULL AND answered_at IS NULL"
+    for item in tx.select(Item, where, session.id):
+        if (data := reply(item.payload)) is not None:
+            add_control(tx, session.task, session.id, MessageKind.CONTROL, Origin.ANSWER, data)
+            tx.update(Item, item.id, closed_at=tx.now)
+            tx.event("item.closed", task=session.task, item=item.id, reason="the turn was interrupted")
 
 
 def look(parts: Parts, session: Session) -> Ending:

@@ -389,6 +389,7 @@ def interrupt(parts: Parts, f: Facts, action: Interrupt) -> None:
         tx.update(Task, f.task.uid, interrupt=False)
         n = add_control(tx, f.task.uid, session.id, MessageKind(kind), Origin.PERSON, data)
         message = tx.one(Message, "task = ? AND n = ?", f.task.uid, n)
+        endings.take_back(tx, parts.agent(_agent_type(parts, session)), session)
     if message is not None:
         _append(parts, session, message)
 
