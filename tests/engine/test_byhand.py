@@ -100,7 +100,7 @@ def test_a_branch_and_a_base_of_ones_own(spine: Spine):
     assert slots(spine) == ["by-hand/idea"]
 
 
-def test_removal_keeps_the_branch_and_undo_brings_everything_back(spine: Spine):
+def test_removal_takes_an_empty_branch_along_and_undo_brings_everything_back(spine: Spine):
     path = Path(new(spine)["path"])
     (path / "work.log").write_text("ignored\n")
     before, env = picture(path), ask(spine, "env", task="idea")["env"]
@@ -108,7 +108,8 @@ def test_removal_keeps_the_branch_and_undo_brings_everything_back(spine: Spine):
     assert not path.exists()
     assert ask(spine, "workspaces")["workspaces"] == []
     assert slots(spine) == []
-    assert spine.repo.refs("refs/heads/stretto/by-hand/")
+    assert not spine.repo.refs("refs/heads/stretto/by-hand/")
+    assert done["kept"] is None
     with pytest.raises(StrettoError) as caught:
         ask(spine, "path", task="idea")
     assert caught.value.code == "unknown_task"
@@ -122,14 +123,54 @@ def test_removal_keeps_the_branch_and_undo_brings_everything_back(spine: Spine):
 
 
 def test_a_branch_that_is_left_is_not_taken_for_another_base(spine: Spine):
-    new(spine, "idea")
-    spine.call("workspace_remove", name="idea")
+    path = Path(new(spine, "idea")["path"])
+    spine.repo.git("commit", "-q", "--allow-empty", "-m", "own", cwd=path)
+    own = spine.repo.git("rev-parse", "HEAD", cwd=path)
+    done = spine.call("workspace_remove", name="idea")
+    assert done["kept"] == "stretto/by-hand/idea/work"
     spine.repo.commit("goes on", {"later.txt": "1"})
     with pytest.raises(StrettoError) as caught:
         new(spine, "idea", base="HEAD")
     assert caught.value.code == "in_the_way"
     again = new(spine, "idea")
+    assert again["continues"] == own
     assert not (Path(again["path"]) / "later.txt").exists()
+
+
+def test_what_is_asked_of_a_workspace_that_is_there_is_not_passed_over(spine: Spine):
+    made = new(spine)
+    assert made["continues"] is None
+    assert new(spine, branch=made["branch"], base="HEAD")["path"] == made["path"]
+    first = spine.repo.head
+    spine.repo.commit("goes on", {"later.txt": "1"})
+    for words in ({"branch": "other"}, {"base": "HEAD"}):
+        with pytest.raises(StrettoError, match="is there already") as caught:
+            new(spine, **words)
+        assert caught.value.code == "in_the_way"
+    assert new(spine, base=first)["path"] == made["path"]
+    assert "refs/heads/other" not in spine.repo.refs("refs/heads/")
+
+
+def test_a_branch_of_ones_own_stays_even_without_commits(spine: Spine):
+    spine.repo.git("branch", "mine")
+    assert new(spine, branch="mine")["continues"] == spine.repo.head
+    assert spine.call("workspace_remove", name="idea")["kept"] == "mine"
+    assert "refs/heads/mine" in spine.repo.refs("refs/heads/")
+
+
+def test_a_removal_that_is_refused_says_that_the_task_is_cancelled(spine: Spine):
+    spine.run(plan(task("one")), {"one": turns([write("one.txt", "1")])}, approve="human")
+    spine.wait_item("review")
+    inside = subprocess.Popen(["sleep", "600"], cwd=str(spine.task("one").workspace))
+    try:
+        with pytest.raises(StrettoError, match="one is cancelled, but its workspace could not be removed") as caught:
+            spine.call("remove", task="one")
+        assert caught.value.code == "busy"
+        assert spine.wait_over() == {"one": "cancelled"}
+    finally:
+        inside.kill()
+        inside.wait()
+    assert spine.call("remove", task="one")["undo"]
 
 
 def test_adopting_gives_a_worktree_ports_and_leaves_its_files_alone(spine: Spine, tmp_path: Path):
@@ -145,6 +186,7 @@ def test_adopting_gives_a_worktree_ports_and_leaves_its_files_alone(spine: Spine
     assert env["PORT"] == made["env"]["PORT"]
     assert slots(spine) == ["by-hand/own-tree"]
     done = spine.call("workspace_remove", name="own-tree")
+    assert [row["path"] for row in spine.call("purge", list=True)["removals"]] == [None]
     assert picture(path) == before
     assert slots(spine) == []
     assert spine.repo.refs("refs/heads/mine")
@@ -364,6 +406,33 @@ def test_doctor_tells_what_belongs_to_nobody_and_deletes_nothing(shell, home):
     assert (path / "README.md").exists()
     assert [lease.owner.owner for lease in registry().all() if lease.path == path] == ["by-hand/idea"]
     shell("up")
+
+
+def test_an_interrupted_set_up_exits_130_and_leaves_nothing_half_made(shell):
+    text = '[workspace]\nsetup = ["echo begun >&2; exec sleep 600"]\n'
+    shell.repo.commit("slow", {"stretto.toml": text})
+    argv = [*STRETTO, "workspace", "new", "idea", "--trust"]
+    child = subprocess.Popen(
+        argv, cwd=shell.repo.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    assert child.stderr is not None
+    while (line := child.stderr.readline()) != "begun\n":
+        assert line, "it ended before its set-up"
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 130, said
+    assert "idea is not made" in said
+    assert "idea" not in shell("workspace", "list").stdout
+    assert not shell.repo.refs("refs/heads/stretto/")
+
+
+def test_init_without_a_terminal_says_which_ignored_files_are_copied(home, make_repo):
+    repo = make_repo("repo", {"README.md": "hello\n", ".gitignore": ".env\n"})
+    (repo.path / ".env").write_text("KEY=1\n")
+    done = subprocess.run([*STRETTO, "init"], cwd=repo.path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert '".env"' in (repo.path / "stretto.toml").read_text()
+    assert "copied into each worktree, though git ignores it: .env" in done.stderr
 
 
 @pytest.mark.faults

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from stretto.cli.common import emit, json_option, note, on_terminal
+from stretto.cli.text import clean
 from stretto.client import folder
 from stretto.config import Detected, detect, template
 from stretto.core.errors import StrettoError
@@ -36,13 +37,16 @@ def init_command(only_print: bool, as_json: bool) -> None:
     path = found.root / FILE
     _write(path, text)
     if as_json:
-        emit({"path": str(path), "checks": detected.checks, "dependencies": detected.dependencies})
+        told = {"checks": detected.checks, "dependencies": detected.dependencies, "copy": list(detected.copy)}
+        emit({"path": str(path), **told})
         return
     click.echo(f"wrote {path}")
     for name, command in detected.checks.items():
         note(f"  check {name}: {command}")
     if not detected.checks:
         note("  no test command was recognised: set one under [checks], or changes land unchecked")
+    if detected.copy:
+        note(f"  copied into each worktree, though git ignores it: {clean(', '.join(detected.copy))}")
     note("commit it to your target branch, then write a plan and: stretto run PLAN.md")
 
 

@@ -16,6 +16,9 @@ from stretto.cli.text import clean
 from stretto.client import Json
 from stretto.core.errors import StrettoError
 
+#: how a command ends that Ctrl-C has reached: by the signal, or as a shell says that its child did
+INTERRUPTED = (-2, 130)
+
 
 @click.group("workspace")
 def workspace_command() -> None:
@@ -36,12 +39,20 @@ def new(name: str, base: str | None, branch: str | None, trust: bool, no_setup: 
     """Make the workspace NAME. Again, it completes what was cut off, and runs a set-up that did not pass."""
     result = asked("workspace_new", trust, as_json, name=name, base=base, branch=branch)
     if result["setup"] and not no_setup:
-        set_up(result)
+        try:
+            set_up(result)
+        except KeyboardInterrupt:
+            if result["fresh"]:
+                steer("workspace_remove", name=name)
+                note(f"interrupted: {name} is not made")
+            raise
         result = {**result, **steer("workspace_ready", name=name, env=dict(os.environ))}
     if as_json:
         emit(result)
         return
     click.echo(clean(str(result["path"])))
+    if result["continues"]:
+        note(f"its branch was there already, at {str(result['continues'])[:12]}: it goes on from there")
     note(f"on {clean(str(result['branch']))}; work in it with: stretto exec {name} -- COMMAND")
 
 
@@ -57,7 +68,10 @@ def asked(verb: str, trust: bool, as_json: bool, **args: Any) -> Json:
 
 
 def set_up(result: Json) -> None:
-    """Run the set-up commands on this terminal, one after the other; what they say goes to standard error."""
+    """Run the set-up commands on this terminal, one after the other; what they say goes to standard error.
+
+    Raises KeyboardInterrupt if the person interrupts one, StrettoError (`setup_failed`) if one fails.
+    """
     env = {**os.environ, **result["env"]}
     for command in result["setup"]:
         note(f"$ {clean(str(command['run']))}")
@@ -65,6 +79,8 @@ def set_up(result: Json) -> None:
         began = time.monotonic()
         code = spawn.inherited(argv, cwd=Path(result["path"]), env=env)
         note(f"  took {time.monotonic() - began:.1f} s")
+        if code in INTERRUPTED:
+            raise KeyboardInterrupt
         if code != 0:
             raise StrettoError(
                 f"the set-up command {command['run']!r} exited with {code}",
@@ -111,7 +127,7 @@ def adopt(path: str, name: str | None, trust: bool, as_json: bool) -> None:
 @click.argument("name")
 @json_option
 def remove(name: str, as_json: bool) -> None:
-    """Remove the workspace NAME. Its branch stays, its files are kept, and `undo` brings it back.
+    """Remove the workspace NAME. Its files are kept, and `undo` brings it back. A branch with commits stays.
 
     An adopted one is let go: what it held is given back, its files stay.
     """
@@ -123,3 +139,5 @@ def remove(name: str, as_json: bool) -> None:
         click.echo(f"let go of {name}; its files are where they were")
     else:
         click.echo(f"removed {name}; bring it back with: stretto undo {result.get('undo') or ''}".rstrip())
+        if result["kept"]:
+            note(f"its branch stays: {clean(str(result['kept']))}")

@@ -169,9 +169,8 @@ def _list(removals: list[Json], as_json: bool) -> None:
         click.echo("Nothing removed is kept.", err=True)
     for entry in removals:
         size = f"  {entry['bytes'] / 1e6:.1f} MB" if entry.get("bytes") is not None else ""
-        click.echo(
-            f"{entry['id']}  {local_time(entry['at'])}{size}  {clean(entry['task'])}  {clean(entry.get('path') or '')}"
-        )
+        place = clean(entry.get("path") or "(what it held; its files stay)")
+        click.echo(f"{entry['id']}  {local_time(entry['at'])}{size}  {clean(entry['task'])}  {place}")
 
 
 @click.command("update-checkout")

@@ -39,7 +39,10 @@ def of_workspace(parts: Parts, f: Facts) -> dict[str, str]:
     space = parts.repositories.of_task(f.run, f.task).workspaces.find(f.task.uid, "task", env)
     if space is None:
         raise StrettoError(
-            f"the workspace of {f.task.id} is gone", code="no_workspace", object=f.task.uid, hint="stretto retry TASK"
+            f"the workspace of {f.task.id} is gone",
+            code="no_workspace",
+            object=f.task.uid,
+            hint=f"stretto explain {f.task.uid}",
         )
     return {**env, **space.env}
 

@@ -77,7 +77,10 @@ def _commit(git: Git, f: Facts, path: Path, turn: Message) -> str:
     head = committed or git.read_ref(f"refs/heads/{branch}")
     if head is None:
         raise StrettoError(
-            f"the branch {branch} is gone", code="branch_gone", object=branch, hint=f"git branch {branch} {f.task.head}"
+            f"the branch {branch} is gone",
+            code="branch_gone",
+            object=branch,
+            hint=f"git branch {branch} {f.task.head or f.task.base}",
         )
     return head
 

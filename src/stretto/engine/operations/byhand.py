@@ -23,7 +23,7 @@ from stretto.engine.operations import common, serving, trusting
 from stretto.engine.operations.settings import resolve
 from stretto.engine.operations.submit import captured
 from stretto.git.repository import Repository
-from stretto.interfaces import Removal, Workspace, Workspaces
+from stretto.interfaces import Git, Removal, Workspace, Workspaces
 from stretto.reads.find import find_space
 from stretto.store.sqlite import Writer
 
@@ -32,7 +32,10 @@ _KINDS = ("dependencies", "setup", "env", "database", "migrate", "seed", "serve"
 
 
 def new(engine: Engine, args: common.Args) -> dict[str, Any]:
-    """Make the workspace NAME, or find it as it is. `setup`: the trusted commands that the caller is to run in it."""
+    """Make the workspace NAME, or find it as it is. `setup`: the trusted commands that the caller is to run in it.
+
+    `continues`: the commit of a branch that was there already, on which it goes on.
+    """
     git = common.repository(engine, args)
     name = _name(args, common.words(args, "name"))
     space = _known(engine, git, name)
@@ -40,11 +43,15 @@ def new(engine: Engine, args: common.Args) -> dict[str, Any]:
         raise StrettoError(
             f"{name} is an adopted worktree", code="in_the_way", object=name, hint=f"stretto path {name}"
         )
+    continues = None
     if space is None:
         _refuse_task(engine, git, name)
         space = _row(engine, git, args, name)
         _refuse_other_base(git, space, args)
         engine.check_bays(git, space.config)
+        continues = git.read_ref(f"refs/heads/{space.branch}")
+    else:
+        _refuse_another(git, space, args)
     trusting.require_all(engine, space.repo, _commands(space.config), args.get("trust"))
     with engine.store.write() as tx:
         tx.insert(space, ignore=True)
@@ -57,7 +64,25 @@ def new(engine: Engine, args: common.Args) -> dict[str, Any]:
             with engine.store.write() as tx:
                 tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ? AND path IS NULL", space.repo, name)
         raise
-    return _told(_written(engine, space, made, env, ready=not to_run), made, to_run)
+    told = _told(_written(engine, space, made, env, ready=not to_run), made, to_run)
+    return {**told, "continues": continues}
+
+
+def _refuse_another(git: Repository, space: Space, args: common.Args) -> None:
+    """A workspace that is there already has its branch and its base: others that are asked for are not passed over."""
+    branch, base = args.get("branch"), args.get("base")
+    if branch not in (None, space.branch):
+        asked, has = f"--branch {branch}", f"is on {space.branch}"
+    elif base is not None and git.resolve(str(base)) != space.base:
+        asked, has = f"--base {base}", f"started from {space.base[:12]}"
+    else:
+        return
+    raise StrettoError(
+        f"the workspace {space.name} is there already, and {has}",
+        code="in_the_way",
+        object=space.name,
+        hint=f"leave {asked} out, choose another name, or: stretto workspace remove {space.name}",
+    )
 
 
 def _refuse_other_base(git: Repository, space: Space, args: common.Args) -> None:
@@ -112,17 +137,38 @@ def ready(engine: Engine, args: common.Args) -> dict[str, Any]:
 
 
 def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
-    """Take the workspace NAME away; all of it is kept, and `undo` brings it back."""
+    """Take the workspace NAME away; all of it is kept, and `undo` brings it back.
+
+    A branch that we made for it goes with it unless it holds commits of its own: `kept` is the branch that stays.
+    """
     space = _space(engine, args)
     removal: Removal | None = None
+    git = engine.parts.repositories.git(space.root)
+    branch = None if space.adopted or _holds_work(git, space) else space.branch
     if space.path is not None:
         serving.end(space.path, space.held)
-        removal = _workspaces(engine, space).remove(space.owner, Path(space.path), None, "removed")
+        removal = _workspaces(engine, space).remove(space.owner, Path(space.path), branch, "removed")
     with engine.store.write() as tx:
         tx.execute("DELETE FROM spaces WHERE repo = ? AND name = ?", space.repo, space.name)
         if removal is not None:
             record_removal(tx, space, removal)
-    return {"workspace": space.name, "undo": removal.id if removal else None, "adopted": space.adopted}
+    stays = not space.adopted and space.branch is not None and git.read_ref(f"refs/heads/{space.branch}") is not None
+    return {
+        "workspace": space.name,
+        "undo": removal.id if removal else None,
+        "adopted": space.adopted,
+        "kept": space.branch if stays else None,
+    }
+
+
+def _holds_work(git: Git, space: Space) -> bool:
+    """Whether its branch is the person's, or holds a commit that neither its base nor their checkout holds."""
+    prefix = str(space.config.get("branch_prefix") or names.DEFAULT_PREFIX)
+    tip = git.read_ref(f"refs/heads/{space.branch}") if space.branch is not None else None
+    if tip is None or space.branch != names.branch_name(space.owner, prefix):
+        return True
+    known = [space.base, git.resolve("HEAD")]
+    return not any(oid is not None and git.is_ancestor(tip, oid) for oid in known)
 
 
 def record_removal(tx: Writer, space: Space, removal: Removal) -> None:

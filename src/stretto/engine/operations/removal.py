@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
     if task.outcome is None:
         with engine.store.write() as tx:
             rows.cancel(tx, task)
-    with engine.reconciler.claim(task.uid, "remove"):  # it may be ending the session, or keeping its work
+    with (
+        engine.reconciler.claim(task.uid, "remove"),  # it may be ending the session, or keeping its work
+        _cancelled_all_the_same(task),
+    ):
         session.stop(engine.parts, common.facts_of(engine, task), Stop(reason="removed"))
         removal = cleanup.remove(engine.parts, common.facts_of(engine, task), "removed")
         with engine.store.write() as tx:
@@ -53,6 +57,23 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
         "branch": task.branch,
         "cancelled": task.outcome is None,
     }
+
+
+@contextmanager
+def _cancelled_all_the_same(task: Task) -> Iterator[None]:
+    """A removal that is refused (somebody is inside) has ended the task before: say so."""
+    try:
+        yield
+    except StrettoError as error:
+        if task.outcome is not None:
+            raise
+        raise StrettoError(
+            f"{task.id} is cancelled, but its workspace could not be removed: {error.message}",
+            code=error.code,
+            object=error.object,
+            hint=error.hint or f"stretto remove {task.id}",
+            details=error.details,
+        ) from error
 
 
 def _left_in_checkout(task: Task) -> bool:
@@ -204,7 +225,8 @@ def _entry(row: dict[str, Any]) -> dict[str, Any]:
         "id": row["id"],
         "task": row["task"],
         "at": row["at"],
-        "path": data.get("path"),
+        # the files of an adopted worktree are somebody else's, and never deleted
+        "path": None if data.get("space", {}).get("adopted") else data.get("path"),
         "branch": data.get("branch"),
     }
 
