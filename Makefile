@@ -1,7 +1,7 @@
 # Every target sets up what it needs first; on a fresh machine `make demo` and `make test` are all there is to type.
 # PYTHON=python3.13 make setup   chooses the interpreter;   make test ARGS="-k landing"   passes words to pytest.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast lint bench agents test-agents agents-all test-agents-all lock build clean
+.PHONY: help setup demo test fast lint bench agents test-agents agents-all test-agents-all test-managers lock build clean
 BIN := .venv/bin
 
 help: ## this list
@@ -36,6 +36,9 @@ agents-all: setup ## the same, and opencode and gemini (300 MB more)
 
 test-agents-all: agents-all ## the suite on all of them; writes docs/agents-tested.md
 	@$(BIN)/python scripts/test_agents.py --all $(ARGS)
+
+test-managers: setup ## install pnpm, yarn, bun and poetry (about 200 MB) and let them install packages for workspaces
+	@scripts/test-managers $(ARGS)
 
 lock: ## resolve the lock files again (needs uv)
 	@scripts/lock

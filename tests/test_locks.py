@@ -16,6 +16,7 @@ from tests.support.world import ROOT
 RUN = ROOT / "requirements" / "run.txt"
 DEV = ROOT / "requirements" / "dev.txt"
 NODE = ROOT / "requirements" / "node.txt"
+MANAGERS = ROOT / "requirements" / "managers.txt"
 CLAUDE = ROOT / "tests" / "claude"
 CODEX = ROOT / "tests" / "codex"
 PI = ROOT / "tests" / "pi"
@@ -60,7 +61,9 @@ def normal(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("path", "groups"), [(RUN, [None]), (DEV, [None, "dev"]), (NODE, ["node"])], ids=["run", "dev", "node"]
+    ("path", "groups"),
+    [(RUN, [None]), (DEV, [None, "dev"]), (NODE, ["node"]), (MANAGERS, ["managers"])],
+    ids=["run", "dev", "node", "managers"],
 )
 def test_every_declared_dependency_is_pinned_to_a_version_that_fits(path: Path, groups: list[str | None]) -> None:
     pins = locked(path)
@@ -108,9 +111,10 @@ def test_what_builds_the_project_is_locked() -> None:
         RUN,
         DEV,
         NODE,
+        MANAGERS,
         *(
             folder / name
-            for folder in (CLAUDE, CODEX, PI, OPENCODE, GEMINI)
+            for folder in (CLAUDE, CODEX, PI, OPENCODE, GEMINI, ROOT / "tests" / "managers")
             for name in ("package-lock.json", "package.json")
         ),
     ],
