@@ -93,7 +93,7 @@ class PostgresDatabase:
             if self._marker(template) is not None and not self._connectable(template):
                 return
             self.drop(template, place, begun=True)
-        if self.server.sessions(name):
+        if not self.server.left(lambda: self.server.sessions(name)):
             raise self.server.failure(f"ERROR:  55006: {name} is being accessed by other users", name)
         failpoint("daemon.database.freeze.before")
         self._copy_files(name, template)

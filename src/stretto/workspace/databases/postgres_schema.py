@@ -133,7 +133,7 @@ class PostgresSchema:
         if there is not None and there.kind == marker.kind:
             return
         self.drop(template, place, begun=True)
-        if self._value(asked.SESSIONS, name=name) != "0":
+        if not self.server.left(lambda: int(self._value(asked.SESSIONS, name=name) or 0)):
             raise self.server.failure(f"ERROR:  55006: {name} is being accessed by other users", name)
         failpoint("daemon.database.freeze.before")
         self._make(template, replace(marker, kind="making"))

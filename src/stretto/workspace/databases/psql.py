@@ -8,7 +8,8 @@ a command line. A failure is a `StrettoError` that names cause and next command;
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from stretto import process
@@ -34,6 +35,8 @@ _TLS = {
 }
 #: seconds for one script; a large database is copied within it
 PATIENCE = 1800.0
+#: seconds in which a session that ended is gone
+LEAVING = 2.0
 
 
 class Server:
@@ -99,6 +102,16 @@ class Server:
         """How many sessions are connected to a database."""
         asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = :'name' AND pid <> pg_backend_pid();"
         return int(self.value(asked, values={"name": name}) or 0)
+
+    @staticmethod
+    def left(sessions: Callable[[], int]) -> bool:
+        """Whether nobody is connected. The server counts whoever has just gone a moment longer."""
+        deadline = time.monotonic() + LEAVING
+        while sessions():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def pipe(self, source: str, destination: str, to: Server | None = None) -> None:
         """Copy a database that is in use, to another server too: pg_dump into a file of ours, then pg_restore.
