@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from stretto.cli.leftovers import spares as doctor_spares
 from stretto.engine import spares
 from tests.engine.spine import Spine, plan, running, task, turns, write
 from tests.support import rows
@@ -122,6 +124,8 @@ def test_what_a_set_up_says_can_be_read_while_it_runs(spine: Spine, tmp_path: Pa
     assert said["name"] == "setup-1"
     spine.wait(lambda: Path(said["output"]).exists() and Path(said["output"]).read_text() == "begun\n")
     assert spine.call_read("logs", task="one")["folder"] is None
+    (told,) = spine.call_read("status")["tasks"]
+    assert re.fullmatch(r"makes its workspace: setup-1 runs for [0-9]+ s", told["reason"])
     go.touch()
     spine.wait_item("review")
 
@@ -141,6 +145,9 @@ def test_the_next_task_begins_in_a_spare(spine: Spine):
     item = spine.wait_item("review")
     assert item.task == spine.task("one").uid
     (spare,) = spine.wait(lambda: sealed(spine))
+    (told,) = doctor_spares(spine.repo.path)
+    ready = f"{re.escape(spare)} is ready: base {spine.repo.oid('main')[:12]}, with node_modules, [0-9]+ MB"
+    assert re.search(rf"/{ready}$", told)
     spine.call("answer", item=item.id, answer="approve")
     spine.wait(lambda: spine.task("two").workspace, 60)
     assert Path(str(spine.task("two").workspace)).name == spare

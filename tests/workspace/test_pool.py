@@ -97,6 +97,20 @@ def test_a_spare_is_made_once_and_taken_by_the_next_task(yard: Yard):
     assert yard.ensure("one").path == space.path
 
 
+def test_what_spares_there_are_is_told_as_they_are_now(yard: Yard):
+    assert yard.bays().spares() == []
+    yard.bring(yard.ensure("zero"))
+    yard.warm(2)
+    first, second = yard.bays().spares()
+    assert (first.path, first.commit, first.state) == (yard.place / "02", yard.repo.oid("main"), "ready")
+    assert (first.packages, second.state) == (("node_modules",), "ready")
+    (second.path / "mine.txt").write_text("somebody's")
+    assert [one.state for one in yard.bays().spares()] == ["ready", "touched"]
+    marker = yard.place / ".stretto" / "bays" / "02.json"
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "sealed": None}))
+    assert [one.state for one in yard.bays().spares()] == ["being made", "touched"]
+
+
 def test_a_spare_that_is_behind_is_turned_to_the_commit_that_is_wanted(yard: Yard):
     yard.warm()
     yard.repo.commit("later", {"a.txt": "later\n", "new.txt": "new\n"})

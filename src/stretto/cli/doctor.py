@@ -206,7 +206,7 @@ def _database() -> Iterator[Finding]:
 
 
 def _repository() -> Iterator[Finding]:
-    from stretto.cli.leftovers import leftovers
+    from stretto.cli.leftovers import leftovers, spares
     from stretto.git.discover import discover
 
     try:
@@ -222,6 +222,8 @@ def _repository() -> Iterator[Finding]:
         text = f"{parent} is not writable, so worktrees will lie in the home folder"
         yield Finding("worktrees", WARNING, text, "or set [project] worktrees in stretto.toml")
     yield from _config(found.root)
+    for text in spares(found.root):
+        yield Finding("pool", OK, text)
     for text, hint in leftovers(found.root):
         yield Finding("leftover", WARNING, text, hint)
 

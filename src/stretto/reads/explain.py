@@ -13,17 +13,9 @@ from stretto.reads import find
 from stretto.reads.answering import answer_command, look_command
 from stretto.reads.clashes import clashes_of
 from stretto.reads.picture import Place, now_of, place
+from stretto.reads.preparing import RUNGS
 from stretto.reads.shapes import Json, age, approved, iso
 from stretto.store.sqlite import Reader
-
-#: how packages came, in words
-RUNGS = {
-    "kept": "were there already",
-    "reflink": "shared with a golden copy until written",
-    "copy": "copied from a golden copy",
-    "offline": "installed from the cache",
-    "online": "installed from the network",
-}
 
 #: in what a task's agent is kept, in words
 _ISOLATIONS = {

@@ -20,6 +20,9 @@ from stretto.core.who import FALLBACK, choices_of
 from stretto.store.facts import limited, load, why_limited
 from stretto.store.sqlite import Reader
 
+#: the cause of a task whose workspace is being made
+PREPARING = "prepare"
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -71,6 +74,10 @@ def places(db: Reader, runs: Iterable[str], now: float) -> dict[str, Place]:
     for f in facts:
         uid, decision, admission = f.task.uid, decisions[f.task.uid], admissions[f.run.id]
         reason = admission.reasons.get(uid, decision.reason)
+        if decision.cause == PREPARING:
+            from stretto.reads import preparing  # few are at it at a time
+
+            reason = preparing.said(db, uid, decision.reason, since[uid], now)
         starts = uid in admission.admitted
         found[uid] = Place(f, decision, reason, since[uid], uid in hopeless, starts)
     return found

@@ -38,7 +38,7 @@ from stretto.workspace.folder import Folder, locate
 from stretto.workspace.journal import GATE, SPARE, TASK, Bay, Cabinet, Record
 from stretto.workspace.layers import Layer, Leftover, Place, Stack
 from stretto.workspace.maker import Maker
-from stretto.workspace.pool import Pool, brought_back
+from stretto.workspace.pool import Pool, Spare, brought_back
 from stretto.workspace.settings import Settings
 from stretto.workspace.shared import Sharing
 from stretto.workspace.teardown import Teardown
@@ -313,6 +313,10 @@ class Bays:
         if self._ladder is not None:
             self._ladder.sweep()
         return made
+
+    def spares(self) -> list[Spare]:
+        """The spares of this home, as they are now."""
+        return self._pool.spares()
 
     def filled(self, path: Path, commit: str, *, keep: bool = True) -> None:
         """The commands that were `due` in this workspace, which shows `commit`, have passed."""

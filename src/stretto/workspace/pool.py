@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stretto import files
@@ -36,6 +36,19 @@ from stretto.workspace.teardown import Teardown
 
 #: owner of the spares; with a number behind it a uid in form
 OWNER = "warm-pool/spare"
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """A spare as a person sees it. `state`: `ready`, `being made`, or `touched`: somebody worked there.
+
+    `packages`: folders of packages that are in it, relative to it.
+    """
+
+    path: Path
+    commit: str
+    state: str
+    packages: tuple[str, ...]
 
 
 class Pool:
@@ -83,6 +96,17 @@ class Pool:
             finally:
                 os.close(lock)
         return None
+
+    def spares(self) -> list[Spare]:
+        """What there is now, each looked at; some milliseconds for a thousand files."""
+        return [
+            Spare(self._folder.of(bay), bay.commit, self._state(bay), tuple(sorted(bay.deps))) for bay in self._spares()
+        ]
+
+    def _state(self, bay: Bay) -> str:
+        if bay.state != journal.MADE or bay.sealed is None:
+            return "being made"
+        return "ready" if self._whole(bay) else "touched"
 
     def _spares(self) -> list[Bay]:
         return [bay for bay in self._bays.all().values() if (bay.home, bay.purpose) == (self._home, SPARE)]
