@@ -36,6 +36,7 @@ ROWS = {
     "test_a_question_is_answered_inside_the_turn": "a question is answered inside the turn",
     "test_a_permission_is_allowed_and_denied": "a permission is allowed, another denied",
     "test_interrupt_and_continue_keep_conversation_and_process": "an interrupt, then the same process goes on",
+    "test_an_interrupt_while_it_asks_ends_the_turn": "an interrupt while it asks takes the request back",
     "test_kill_9_of_agent_or_shim_resumes_the_conversation": "kill -9 of the agent, of the shim: taken up again",
     "test_kill_9_of_the_daemon_changes_nothing_for_the_agent": "kill -9 of the daemon: nothing lost or sent twice",
     "test_an_answer_is_given_once_whenever_the_daemon_dies": "kill -9 of the daemon while it answers: given once",
@@ -68,6 +69,7 @@ PANES = {
 #: what passes otherwise than for the others
 LIMITS = {
     ("pi", "test_a_tool_server_of_the_configuration_is_called"): "knows none: refused",
+    ("opencode", "test_an_interrupt_while_it_asks_ends_the_turn"): "yes, but its tokens are not told",
     ("gemini", "test_a_question_is_answered_inside_the_turn"): "cannot: asks at its end",
     ("gemini", "test_interrupt_and_continue_keep_conversation_and_process"): "yes, but forgets the turn",
     ("gemini", "test_kill_9_of_agent_or_shim_resumes_the_conversation"): "yes, or begins anew",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -57,3 +58,16 @@ def test_the_agents_are_tested_in_the_versions_that_they_declare() -> None:
     assert sorted(heads.strip("| ").split(" | ")) == sorted(tested), "run `make test-agents-all`"
     assert "failed" not in page
     assert "not run" not in page
+
+
+def test_the_table_of_the_agents_names_tests_that_there_are() -> None:
+    found = runpy.run_path(str(ROOT / "scripts" / "test_agents.py"))
+    folder = ROOT / "tests" / "e2e"
+    text = "".join((folder / name).read_text() for name in found["SUITES"])
+    assert [test for test in found["ROWS"] if f"def {test}(" not in text] == []
+    assert {test for _, test in found["LIMITS"]} <= set(found["ROWS"])
+    outcomes = {(test, "claude"): test != "test_a_permission_is_allowed_and_denied" for test in found["ROWS"]}
+    lines = found["table"](outcomes, "2026-01-01").splitlines()
+    (row,) = [line for line in lines if line.startswith("| a permission is allowed, another denied |")]
+    assert row.split(" | ")[1:3] == ["**failed**", "not run"]
+    assert any(line.startswith("| in a pane: ") for line in lines)

@@ -46,6 +46,8 @@ class Kind:
     alone: bool = True
     #: whether it loses a turn that did not end from its conversation, and the conversation with its first turn
     forgets: bool = False
+    #: whether it tells what a request has used whose step was broken off while it asked
+    tells_broken: bool = True
     #: whether it can put questions to the person
     asks: bool = True
     #: what the model calls the tool `echo` of the tool server `probe`, and the policy that lets it; None: it knows none
@@ -101,6 +103,7 @@ KINDS = {
         prompt=lambda record: str(record["body"]["parts"][0]["text"]),
         over=b'"type":"idle"',
         folders=frozenset({"opencode", ".npm"}),  # it uses npm itself for its own extensions
+        tells_broken=False,
         shown="bash: {}",
         echo=("probe_echo", f"{FREE}, probe_echo"),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,8 @@ pytestmark = [pytest.mark.agents, pytest.mark.e2e]
 DAEMON = ("daemon.shim.append.before", "daemon.shim.append.after")
 #: between that file and the agent: it is not known whether the agent got it
 SHIM = ("shim.attempting", "shim.delivered")
-#: records of a session before its turn, and the turn: the next one is an answer
-BEFORE = {"claude": 2, "codex": 4, "pi": 2, "opencode": 2, "gemini": 3}
+#: records of a session before its turn, and the turn: the next one is an answer; those of the protocol ACP have three
+BEFORE = defaultdict(lambda: 3, claude=2, codex=4, pi=2, opencode=2)
 
 
 @pytest.fixture(params=chosen())

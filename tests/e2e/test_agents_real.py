@@ -133,6 +133,26 @@ def test_interrupt_and_continue_keep_conversation_and_process(stage: RealStage) 
     stage.usage_is_right("one")
 
 
+def test_an_interrupt_while_it_asks_ends_the_turn(stage: RealStage) -> None:
+    """What was asked is taken back: nobody can allow it any more, and the same process goes on."""
+    stage.configure(permissions=stage.kind.asking)
+    stage.run(task("one", "[[as=one]] x [[sh=touch never]] [[on=resume say=Finished.]]"))
+    asked = stage.wait_item("permission")
+    session = stage.task("one")["session"]["id"]
+    pid = stage.pid(session, "agent")
+    stage.stretto("interrupt", "one")
+    item = stage.wait_item("interrupted")
+    assert "item_closed" in stage.stretto("answer", asked["id"], "allow", "--json", code=1)
+    stage.stretto("answer", item["id"], "continue")
+    stage.wait_item("nochange")
+    assert stage.pid(stage.task("one")["session"]["id"], "agent") == pid
+    assert not (Path(stage.task("one")["worktree"]) / "never").exists()
+    if stage.kind.tells_broken:
+        stage.usage_is_right("one")
+    else:
+        assert 0 < stage.counted("one")["input"] < stage.served_usage("one")["input"]
+
+
 @pytest.mark.parametrize("who", ["agent", "shim"])
 def test_kill_9_of_agent_or_shim_resumes_the_conversation(stage: RealStage, who: str) -> None:
     stage.configure()
