@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -192,7 +193,14 @@ def test_a_group_gets_the_limits_and_the_dead_ones_are_taken_away(
     )
 
 
-def test_what_the_kernel_ended_in_a_group_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("old", [False, True])
+def test_what_the_kernel_ended_in_a_group_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bool) -> None:
+    if old:  # a Linux without descriptors of processes
+
+        def missing(pid: int) -> int:
+            raise OSError(errno.ENOSYS, "not there")
+
+        monkeypatch.setattr(os, "pidfd_open", missing)
     (tmp_path / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
     made = launch_limits.Limits(Words(["--memory", str(64 * MIB), "--", "x"]))
     monkeypatch.setattr(made, "group", str(tmp_path))

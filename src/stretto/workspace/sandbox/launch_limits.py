@@ -57,15 +57,14 @@ class Limits:
     def wait(self, child: int, inside: int | None) -> tuple[int, str]:
         """Wait for the sandbox's end, or end it. Its status, and why we, or the kernel for us, ended it."""
         said, pause = "", _EVERY
-        fd = os.pidfd_open(child)
-        ended = select.poll()
-        ended.register(fd, select.POLLIN)
-        while not ended.poll(pause * 1000):
+        fd = _descriptor(child)
+        while not _over(child, fd, pause):
             if not said and inside is not None:
                 said, pause = self._look(inside)
                 if said:
                     os.kill(child, signal.SIGKILL)
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
         _, status = os.waitpid(child, 0)
         if self.group is not None and not said and _counted(f"{self.group}/memory.events", "oom_kill"):
             said = self._too_much("more")
@@ -111,6 +110,24 @@ class Limits:
             threads += facts.get(b"Threads:", 0)
             pages += facts.get(b"RssAnon:", 0) << 10
         return threads, pages + (_in_files(root, self.files) if self.memory is not None else 0)
+
+
+def _descriptor(child: int) -> int | None:
+    """By which its end is waited for; None before Linux 5.3."""
+    try:
+        return os.pidfd_open(child)
+    except OSError:
+        return None
+
+
+def _over(child: int, fd: int | None, pause: float) -> bool:
+    """Whether it has ended; waits so many seconds for it. It stays to be reaped."""
+    if fd is None:
+        time.sleep(pause)
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    ended = select.poll()
+    ended.register(fd, select.POLLIN)
+    return bool(ended.poll(pause * 1000))
 
 
 def release() -> tuple[int, int]:
