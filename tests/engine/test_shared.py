@@ -45,6 +45,12 @@ def status(spine: Spine) -> str:
     return spine.repo.git("status", "--porcelain")
 
 
+def holds(spine: Spine, name: str, text: str) -> bool:
+    """Whether a file of the checkout is written, as a whole."""
+    path = spine.repo.path / name
+    return path.exists() and path.read_text() == text
+
+
 def given_back(spine: Spine, id: str) -> None:
     spine.wait(lambda: spine.task(id).cleaned)
 
@@ -156,7 +162,7 @@ def test_work_outside_its_files_that_stays_fails_without_a_person(spine: Spine) 
 def test_cancelled_in_the_middle_its_work_is_on_the_branch_and_it_can_go_on(spine: Spine) -> None:
     steps = [write("half.txt", "half"), {"note": "begun"}, {"sleep": 600}]
     spine.run(plan(shared("one")), {"one": turns(steps, [write("whole.txt", "1")])})
-    spine.wait(lambda: (spine.repo.path / "half.txt").exists())
+    spine.wait(lambda: holds(spine, "half.txt", "half"))
     spine.call("cancel", task="one")
     assert spine.wait_over(60) == {"one": "cancelled"}
     given_back(spine, "one")
@@ -239,7 +245,7 @@ def test_what_checks_leave_is_neither_cleaned_nor_landed(spine: Spine) -> None:
 def test_removed_it_leaves_its_commits_behind_a_kept_ref(spine: Spine) -> None:
     steps = [write("one.txt", "1"), {"commit": "c"}, write("2", "2"), {"note": "2"}, {"sleep": 600}]
     spine.run(plan(shared("one")), {"one": turns(steps)})
-    spine.wait(lambda: (spine.repo.path / "2").exists())
+    spine.wait(lambda: holds(spine, "2", "2"))
     done = spine.call("remove", task="one")
     assert (branch(spine), status(spine)) == ("main", "")
     assert (done["undo"], spine.task("one").branch) == (None, None)

@@ -183,7 +183,8 @@ def _not_given_back(db: Reader, repo: str) -> list[Json]:
     for row in db.rows(sql, repo):
         why = db.value(last, row["uid"])
         if why is not None:
-            text = f"{row['id']} is over, and your checkout is still on {row['branch']}: {why}"
+            still = f"{row['id']} is over, and your checkout is still on {row['branch']}"
+            text = f"{still}: {why}; commit it or put it away"
             found.append({"kind": "checkout", "repo": repo, "text": text, "next": f"git -C {row['workspace']} status"})
     return found
 
