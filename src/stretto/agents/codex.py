@@ -1,4 +1,4 @@
-"""Codex as an agent, in stream mode: `codex app-server`, JSON-RPC lines both ways (verified with 0.169.0).
+"""Codex as an agent: `codex app-server`, JSON-RPC lines both ways, or its own face (verified with 0.169.0).
 
 The handshake is three records: `initialize`, `initialized`, and `thread/start` or `thread/resume`. The program gives
 its threads their ids, so no turn can be said before it has answered. What configures it travels in `-c` flags: no file
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stretto import __version__
 from stretto.agents.codex_asks import response_to
 from stretto.agents.codex_stream import INITIALIZE, TESTED, THREAD, TURN, parse_line
 from stretto.agents.declaration import Declaration
+from stretto.agents.hooks import Spool, codex_words
 from stretto.agents.permissions import Permissions, parse_permissions
 from stretto.agents.programs import why_not_startable
 from stretto.agents.turns import environment
@@ -26,7 +28,7 @@ from stretto.core.model import AgentSpec, MessageKind
 from stretto.interfaces import Launch, SessionContext, Signal
 
 _SERVER = ("app-server", "--disable", "plugins", "--enable", "default_mode_request_user_input")
-_TUI = ("--no-daemon", "--disable", "plugins")
+_TUI = ("--no-daemon", "--disable", "plugins", "--enable", "default_mode_request_user_input")
 #: the newest rollouts in which a conversation of a folder is looked for
 _ROLLOUTS = 200
 #: bytes of a rollout's first line in which its folder stands
@@ -43,10 +45,10 @@ class CodexAgent:
     conversational = True
     declaration = Declaration(
         type="codex",
-        about="Codex, by its app server",
+        about="Codex, by its app server or in a pane",
         program="codex",
         tested=TESTED,
-        can=frozenset({"stream", "questions", "permissions", "resume", "usage", "mcp", "model"}),
+        can=frozenset({"stream", "pane", "questions", "permissions", "resume", "usage", "mcp", "model"}),
         variables={"OPENAI_API_KEY": True, "CODEX_API_KEY": True, "OPENAI_BASE_URL": False, "CODEX_HOME": False},
         keys=("OPENAI_API_KEY", "CODEX_API_KEY"),
         logins=("$CODEX_HOME/auth.json", "~/.codex/auth.json"),
@@ -77,8 +79,13 @@ class CodexAgent:
         return Launch("stream", argv, environment(spec, context), conversation, tuple(first), state)
 
     def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
-        """Its own face, in the workspace. `--no-daemon`: without it two processes outlive the terminal."""
+        """Its own face, in the workspace. `--no-daemon`: without it two processes outlive the terminal.
+
+        Raises UsageError (`bad_permissions`) for rules that deny something: it does not ask before all that it does.
+        """
         rules = parse_permissions(context.permissions or spec.permissions)
+        if rules.deny:
+            raise UsageError(_no_rules(spec), code="bad_permissions", object=spec.name)
         settings = {**_QUIET, **_sandbox(rules, context.workspace), **_servers(spec.mcp)}
         flags = (word for name, value in settings.items() for word in ("-c", f"{name}={toml(value)}"))
         model = context.model or spec.model
@@ -88,12 +95,23 @@ class CodexAgent:
             *which,
             *_TUI,
             *flags,
-            *("-c", f"approval_policy={toml(_policy(rules))}", "-C", str(context.workspace)),
+            *("-c", f"approval_policy={toml('never' if rules.skip else 'on-request')}", "-C", str(context.workspace)),
             *(("--model", model) if model else ()),
             *spec.args,
             *(("--", prompt) if prompt else ()),
         )
         return Launch("pane", argv, environment(spec, context), context.conversation)
+
+    def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """Its own face with hooks that report to us, for this session alone. Raises as `tui` does."""
+        spool = Spool(context.spool or context.folder, context.session, context.generation)
+        face = self.tui(spec, context, None)
+        conversation = context.conversation if context.resume else None  # a new thread gets its id from Codex
+        return replace(face, argv=(*face.argv, *codex_words(spool)), conversation=conversation, tui="codex")
+
+    def probe_pane(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+        """As `probe`; and no rule of these permissions may deny something."""
+        return self.probe(spec, env) or (_no_rules(spec) if parse_permissions(spec.permissions).deny else None)
 
     def has_conversation(self, env: Mapping[str, str], folder: Path) -> bool:
         """Whether a rollout of the last days was made in this folder: each says so in its first line."""
@@ -119,8 +137,8 @@ class CodexAgent:
         return None if response is None else _line(response)
 
     def refused(self, stderr: bytes) -> str | None:
-        """None: it answers a thread that it does not know in its protocol."""
-        return None
+        """What its own face says of a thread that it does not know; its protocol has an answer for that."""
+        return "no_conversation" if b"No saved session found" in stderr else None
 
     def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """Translate one line (without its newline, at most 8 MiB; a cut line counts as garbage)."""
@@ -149,6 +167,13 @@ def _first_line(path: Path) -> str:
 
 def _program(spec: AgentSpec) -> tuple[str, ...]:
     return spec.command or ("codex",)
+
+
+def _no_rules(spec: AgentSpec) -> str:
+    return (
+        f"agent {spec.name}: Codex in its own interface asks when it wants to leave its sandbox, so it cannot keep a "
+        "`deny` rule: take it out of its permissions, or use mode = stream"
+    )
 
 
 def _handshake(spec: AgentSpec, context: SessionContext, rules: Permissions) -> list[dict[str, Any]]:

@@ -124,11 +124,18 @@ def _turn_completed(params: Json, state: Json) -> Iterator[Signal]:
     elif status == "interrupted":
         yield _ended(TurnResult.INTERRUPTED, "interrupted", "")
     else:
-        code, http = _cause(error)
-        said = as_text(error.get("message")).strip()[:1000] or "the agent gave no reason"
-        limited = http == 429 or (code == "api_error" and is_limit(said)) or code in _LIMITS
-        result = TurnResult.LIMITED if limited else TurnResult.FAILED
-        yield _ended(result, code, said, **({"status": http} if http else {}))
+        yield ended(error or {"message": ""})
+
+
+def ended(error: Json) -> Signal:
+    """The end of a turn: with this error, or well if there is none."""
+    if not error:
+        return _ended(TurnResult.OK, "", "")
+    code, http = _cause(error)
+    said = as_text(error.get("message")).strip()[:1000] or "the agent gave no reason"
+    limited = http == 429 or (code == "api_error" and is_limit(said)) or code in _LIMITS
+    result = TurnResult.LIMITED if limited else TurnResult.FAILED
+    return _ended(result, code, said, **({"status": http} if http else {}))
 
 
 def _ended(result: TurnResult, code: str, said: str, **more: Any) -> Signal:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from stretto.agents.programs import why_not_startable
-from stretto.agents.shapes import as_count, as_object, as_text, garbage, parsed
+from stretto.agents.shapes import as_count, as_list, as_object, as_text, garbage, parsed
 from stretto.core.errors import StrettoError
 from stretto.core.model import AgentSpec, MessageKind, SessionStatus, TurnResult, Usage
 from stretto.interfaces import Agent, Launch, SessionContext, Signal
@@ -25,7 +25,10 @@ _KNOWN = frozenset(
         *("undelivered", "sign", "retry"),
     }
 )
+#: dollars as an agent itself counts them
 _COST = re.compile(r"\d{1,12}(\.\d{1,12})?")
+#: how many counts a total has (agents.codex_stream)
+_TOTALS = 5
 _COUNTS = frozenset({"input", "output", "cache_read", "cache_write", "reasoning"})
 
 
@@ -40,7 +43,7 @@ class PaneAgent:
             raise StrettoError(f"agents of type {own.type} cannot run in a pane", code="no_pane", object=own.type)
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
-        """As without a pane; and tmux must be there."""
+        """As without a pane; it must be able to keep the permissions there; and tmux must be there."""
         own = getattr(self._own, "probe_pane", self._own.probe)
         return own(spec, env) or why_not_startable("tmux", env, f"agent {spec.name} in a pane")
 
@@ -85,6 +88,7 @@ class PaneAgent:
             state.pop("handshake", None)
         if type == "usage":
             told = data["usage"]
+            _remember(as_object(data.pop("totals", None)), state)
             used = Usage(**{k: v for k, v in told.items() if k in _COUNTS})
             cost = as_text(told.get("cost"))
             if _COST.fullmatch(cost):
@@ -95,6 +99,14 @@ class PaneAgent:
 
 def _line(data: str) -> str:
     return json.dumps({"line": data})
+
+
+def _remember(totals: Mapping[str, Any], state: dict[str, Any]) -> None:
+    """What a conversation has used in all: an agent that tells totals in stream mode counts on from there."""
+    for name, counts in list(totals.items())[:1]:
+        if len(as_list(counts)) == _TOTALS:
+            kept = state.setdefault("kept", {}).setdefault("totals", {})
+            kept[name] = [as_count(count) for count in as_list(counts)]
 
 
 def _fits(type: str, data: Mapping[str, Any]) -> bool:

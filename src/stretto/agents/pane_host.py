@@ -16,7 +16,7 @@ Specification.
   its own terminal can answer, and a screen that stands still and makes no sense, is told as a question without options.
 - Screens of a program's start that ask nothing of the person are passed by as they stand, a few times at the most.
 - The end of the agent, of tmux, of our input ends us; the shim ends what is left. An agent's last screen is our last
-  words, with its exit code.
+  words, with its exit code or its signal.
 - `attended`: the pane was opened for a person, who is waited for so many seconds; when nobody shows it any more and no
   turn runs, it ends.
 Accepted: a host that dies in the middle of a delivery leaves a message of which only the agent's conversation knows
@@ -29,9 +29,11 @@ import hashlib
 import json
 import os
 import select
+import signal
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -56,8 +58,10 @@ from stretto.terminal.tmux import Gone, Terminal
 #: the word of a launch -> "module:class"
 TUIS: dict[str, str] = {
     "claude": "stretto.agents.claude_tui:ClaudeTui",
+    "codex": "stretto.agents.codex_tui:CodexTui",
     "gemini": "stretto.agents.gemini_tui:GeminiTui",
     "opencode": "stretto.agents.opencode_tui:OpencodeTui",
+    "pi": "stretto.agents.pi_tui:PiTui",
     "scripted": "stretto.agents.scripted_tui:ScriptedTui",
 }
 #: the exit code when tmux went away below the agent
@@ -70,8 +74,10 @@ _CALM = 0.6
 _STRANGE, _TAKEN = 8.0, 2.0
 #: what is said of a dialog that we cannot answer
 _ELSEWHERE = "answer it in its own terminal: stretto attach"
-#: how often a screen of the program's start is passed by
-_STEPS = 5
+#: seconds after which what a title still says is told once more, and from words to the Enter behind them
+_AGAIN, _SETTLE = 5.0, 0.4
+#: how often a screen of the program's start is passed by, and the keys of an interrupt are pressed
+_STEPS = 8
 #: seconds that a dead program's exit status may take
 _STATUS = 1.0
 
@@ -98,9 +104,12 @@ class Host:
         self.view = View()
         self.calm_since: float | None = None
         self.asked: tuple[str, Dialog] | None = None
-        self.asks, self.answered = 0, 0.0
+        self.asks, self.answered, self.saying = 0, 0.0, ""
         self.still: tuple[float, tuple[str, ...]] = (0.0, ())
         self.steps, self.titled = _STEPS, ""
+        self.told: tuple[What | None, float] = (None, 0.0)
+        self.typed = self.passed = self.pressed = 0.0
+        self.turns = self.presses = 0
         self.attended = float(spec.get("attended") or 0)
         self.seen, self.dead_since = False, 0.0
         self.spool, self.spool_at = Path(spec["spool"]), 0
@@ -172,7 +181,7 @@ class Host:
             self.give_up("the agent ended")
         lines = [line for line in self.pane.look().lines if line.strip()]
         sys.stderr.write("\n".join(lines[-20:]) + "\n")
-        return facts.code if facts.code is not None else 128 + (facts.signal or 0)
+        return facts.code if facts.code is not None else -(facts.signal or 0)
 
     # ---- looking
 
@@ -192,8 +201,8 @@ class Host:
                 word = "limited" if sign.what is What.LIMITED else "failed"
                 self.state["ending"] = {"result": word, "reason": sign.text}
         for source, line in self.tails.read():
-            for signal in self.tui.line(source, line, self.state):
-                self.heard(signal)
+            for said in self.tui.line(source, line, self.state):
+                self.heard(said)
 
     def follow(self, conversation: str) -> None:
         """The agent has told the name of its conversation, and with it where it writes."""
@@ -236,7 +245,7 @@ class Host:
         """Look at the screen and do what is due."""
         now = time.monotonic()
         self.view = self.look(now)
-        self.title(facts.title)
+        self.title(facts.title, now)
         working = self.view.working or self.view.dialog is not None or self.view.composer is None
         self.calm_since = None if working else self.calm_since or now
         calm = self.calm_since is not None and now - self.calm_since >= _CALM
@@ -245,6 +254,8 @@ class Host:
             self.over({**self.state["ending"], **self.state.get("verdict", {})})
         elif calm and self.interrupted and self.running:
             self.over({"result": "interrupted", "reason": "by you"})
+        elif self.interrupted and self.running and (self.view.working or self.view.dialog is not None):
+            self.press_again(now)
         if self.courier is None and self.requests and not self.running:
             self.courier = self.take_up(str(self.requests.popleft()["turn"]), now)
         if self.courier is not None:
@@ -255,10 +266,8 @@ class Host:
         """What the screen says. One that stands still and makes no sense waits for somebody: the person is told."""
         screen = self.pane.look()
         view = self.tui.view(screen)
-        if view.composer is not None:
-            self.steps = 0
-        if view.pass_by and self.steps and screen.lines != self.still[1]:
-            self.steps -= 1
+        if view.pass_by and self.steps and now - self.passed > _TAKEN and not self.turns:
+            self.steps, self.passed = self.steps - 1, now
             self.pane.press(*view.pass_by)
         if screen.lines != self.still[1]:
             self.still = (now, screen.lines)
@@ -267,11 +276,12 @@ class Host:
             return view
         return replace(view, dialog=Dialog(screen.foot, ()))
 
-    def title(self, title: str) -> None:
-        """A title that says something new."""
+    def title(self, title: str, now: float) -> None:
+        """What a title says that has changed: once, and again while it goes on."""
         what = self.tui.title(title) if title != self.titled else None
         self.titled = title
-        if what is not None:
+        if what is not None and (what is not self.told[0] or now - self.told[1] > _AGAIN):
+            self.told = (what, now)
             self.saw(Sign(what, Source.TITLE, time.time(), self.spec["generation"]))
 
     def saw(self, sign: Sign) -> None:
@@ -331,6 +341,7 @@ class Host:
         if self.courier is not None:
             say(Signal("turn_started", {"evidence": self.began or "session file"}))
             self.running, self.calm_since = True, None
+            self.turns += 1
         self.courier, self.began = None, None
 
     def give_up(self, why: str) -> None:
@@ -345,20 +356,40 @@ class Host:
             self.give_up("it was interrupted before it was sent")
             return
         self.interrupted, self.calm_since = True, None
+        self.saying, self.typed, self.presses = "", 0.0, _STEPS
         if self.channel is not None:
+            self.presses = 0
             self.tell(self.tui.stop(self.state))
         else:
+            self.press_again(time.monotonic())
+
+    def press_again(self, now: float) -> None:
+        """The keys that end a turn: some interfaces take the first ones for a dialog that stood over it."""
+        if self.presses and now - self.pressed > _TAKEN:
+            self.presses, self.pressed = self.presses - 1, now
             self.pane.press(*self.tui.interrupt)
 
     def dialogs(self) -> None:
         """Ask what a dialog asks; withdraw what nobody asks any more."""
         dialog = self.view.dialog
+        if self.typed and (dialog is None or dialog.words != ()):
+            self.typed = 0.0  # it went away under the words: Enter would mean something else
+        if self.typed:
+            if time.monotonic() - self.typed > _SETTLE:
+                self.typed, self.answered = 0.0, time.monotonic()
+                self.pane.press("Enter")
+            return
         late = self.answered and time.monotonic() - self.answered > _TAKEN
         if self.asked is not None and (dialog != self.asked[1] or late):  # one that stays asks once more
             say(Signal("withdrawn", {"request": self.asked[0]}))
             self.asked, self.idle = None, False
         if dialog is None or self.asked is not None:
             return
+        if self.saying and dialog.words == ():
+            self.enter(self.saying)
+            self.asked, self.saying, self.answered = ("", dialog), "", time.monotonic()
+            return
+        self.saying = ""
         self.asks, self.answered = self.asks + 1, 0.0
         digest = hashlib.sha256(repr((dialog.text, dialog.options)).encode()).hexdigest()[:8]
         self.asked = (f"{self.asks}-{digest}", dialog)
@@ -380,11 +411,18 @@ class Host:
         if key is not None and key in found.keys:
             self.pane.press(*found.keys[key])
         elif key is None and found.words is not None:
-            self.pane.press(*found.words) if found.words else None
-            self.pane.paste(" ".join(delivery.clean(words).split()))
-            self.pane.press("Enter")
+            if found.words:  # they are said to what opens then
+                self.saying = words
+                self.pane.press(*found.words)
+            else:
+                self.enter(words)
         else:
             say(Signal("notice", {"text": f"the dialog does not take this answer: {_ELSEWHERE}"}))
+
+    def enter(self, words: str) -> None:
+        """Words for a dialog, as one line."""
+        self.pane.paste(" ".join(delivery.clean(words).split()))
+        self.typed = time.monotonic()
 
 
 def say(signal: Signal) -> None:
@@ -394,12 +432,24 @@ def say(signal: Signal) -> None:
     sys.stdout.flush()
 
 
+def as_it_ended(code: int) -> int:
+    """End as the agent ended, so that who looks at us knows how: by the same signal (-N), or with its code."""
+    if code >= 0:
+        return code
+    sys.stderr.flush()
+    with suppress(OSError, ValueError):  # some cannot be given back their own meaning
+        signal.signal(-code, signal.SIG_DFL)
+    with suppress(OSError, ValueError):
+        signal.raise_signal(-code)
+    return 128 - code
+
+
 def main(folder: str) -> int:
     """The host of one session."""
     spec = json.loads(Path(folder, "pane.json").read_bytes())
     terminal = Terminal(Path(spec["socket"]), os.environ, spec.get("tmux") or "tmux")
     try:
-        return Host(spec, terminal).run()
+        return as_it_ended(Host(spec, terminal).run())
     except Gone as gone:
         sys.stderr.write(f"the terminal (tmux) is gone: {gone.message}\n")
         return NO_TERMINAL

@@ -1,4 +1,4 @@
-"""pi as an agent, in stream mode: its RPC mode, JSON lines both ways (verified with 0.87.1).
+"""pi as an agent, by its RPC mode, JSON lines both ways, or by its own face (verified with 0.87.1).
 
     pi --mode rpc --session-id ID -e pi_extension.js --no-approve …
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from stretto.core.model import AgentSpec, MessageKind
 from stretto.interfaces import Launch, SessionContext, Signal
 
 EXTENSION = Path(__file__).resolve().parent / "pi_extension.js"
+_EXTENDED = ("--extension", str(EXTENSION), "--no-approve")
 _CONVERSATIONS = uuid.UUID("c0b9f3f1-0b52-4a34-8f43-5b1f6e7a2d90")
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_OAUTH_TOKEN", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY")
 #: what the person set up in pi's own folder: a login, or providers with keys
@@ -40,10 +42,10 @@ class PiAgent:
     conversational = True
     declaration = Declaration(
         type="pi",
-        about="pi, in stream mode (its RPC mode)",
+        about="pi, in stream mode (its RPC mode) or in a pane",
         program="pi",
         tested=("0.87.1",),
-        can=frozenset({"stream", "questions", "permissions", "resume", "usage", "model"}),
+        can=frozenset({"stream", "pane", "questions", "permissions", "resume", "usage", "model"}),
         variables={
             **dict.fromkeys(_KEYS, True),
             "PI_CODING_AGENT_DIR": False,
@@ -75,18 +77,15 @@ class PiAgent:
             *_program(spec),
             *("--mode", "rpc"),
             *("--session" if context.resume else "--session-id", conversation),
-            *("--extension", str(EXTENSION), "--no-approve"),
+            *_EXTENDED,
             *(("--model", model) if model else ()),
             *spec.args,
         )
-        rules = parse_permissions(context.permissions or spec.permissions)
-        policy = {"skip": rules.skip, "allow": list(rules.allow), "deny": list(rules.deny)}
-        env = {**environment(spec, context), "STRETTO_PI_POLICY": json.dumps(policy)}
         hello = ((MessageKind.CONTROL.value, _line({"id": STATE, "type": "get_state"})),)
-        return Launch("stream", argv, env, conversation, hello)
+        return Launch("stream", argv, _environment(spec, context), conversation, hello)
 
     def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
-        """Its own face, in the workspace; it asks in its own way, so a policy with rules cannot be kept there."""
+        """Its own face, in the workspace; with our extension, so that it asks as the policy says."""
         model = context.model or spec.model
         if context.resume:
             which = ("--session", context.conversation) if context.conversation else ("--continue",)
@@ -95,11 +94,18 @@ class PiAgent:
         argv = (
             *_program(spec),
             *which,
+            *_EXTENDED,
             *(("--model", model) if model else ()),
             *spec.args,
             *((prompt,) if prompt else ()),
         )
-        return Launch("pane", argv, environment(spec, context), context.conversation)
+        return Launch("pane", argv, _environment(spec, context), context.conversation)
+
+    def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """Its own face; the extension reports to the spool of this session."""
+        face = self.tui(spec, context, None)
+        spool = [str(context.spool or context.folder), context.session, context.generation]
+        return replace(face, env={**face.env, "STRETTO_PI_SPOOL": json.dumps(spool)}, tui="pi")
 
     def has_conversation(self, env: Mapping[str, str], folder: Path) -> bool:
         """Whether there is a session file of this folder: its path with `-` for `/`, between two dashes."""
@@ -131,6 +137,12 @@ class PiAgent:
 
 def _program(spec: AgentSpec) -> tuple[str, ...]:
     return spec.command or ("pi",)
+
+
+def _environment(spec: AgentSpec, context: SessionContext) -> dict[str, str]:
+    rules = parse_permissions(context.permissions or spec.permissions)
+    policy = {"skip": rules.skip, "allow": list(rules.allow), "deny": list(rules.deny)}
+    return {**environment(spec, context), "STRETTO_PI_POLICY": json.dumps(policy)}
 
 
 def _line(value: Any) -> str:

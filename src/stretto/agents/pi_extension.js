@@ -1,8 +1,11 @@
 // What stretto loads into pi (with -e): a tool to ask the person, and a question before a tool does something.
 //
-// pi asks nobody by itself. Both go out as a dialog of its RPC mode whose title is our mark and one JSON object, and
-// come back as one JSON object; stretto.agents.pi_asks is the other half. Without such a dialog (another mode, a broken
-// answer) the tool is refused: no answer is never a yes.
+// pi asks nobody by itself. In its RPC mode both go out as a dialog whose title is our mark and one JSON object, and come
+// back as one JSON object; stretto.agents.pi_asks is the other half. In a terminal they are dialogs with numbered options,
+// which stretto.agents.pi_tui reads off the screen. Without a dialog (another mode, a broken answer) the tool is refused:
+// no answer is never a yes. What happens in a terminal is told in the spool of the session's hooks as well.
+
+import { appendFileSync, readFileSync } from "node:fs";
 
 const MARK = "stretto:";
 const READS = new Set(["read", "grep", "find", "ls"]);
@@ -36,7 +39,63 @@ function denied(name, text) {
   return policy.deny.some((rule) => parts.some((part) => matches(rule, name, part)));
 }
 
+// the event under its name among hooks (stretto.agents.hooks); a spool that cannot be written hinders nothing
+function tell(event) {
+  const [spool, session, generation] = JSON.parse(process.env.STRETTO_PI_SPOOL || "[]");
+  if (!spool) return;
+  try {
+    const up = readFileSync("/proc/uptime", "utf8").split(" ")[0];
+    appendFileSync(spool + "/events", JSON.stringify({ session, generation, event, body: "", up }) + "\n", { mode: 0o600 });
+  } catch {}
+}
+
+let asks = 0;
+
+// one dialog of the terminal: the words of the option that was taken, null for none
+async function choose(ctx, title, options, signal) {
+  const shown = options.map((option, at) => `${at + 1}. ${option.replace(/\s+/g, " ")}`);
+  asks += 1;
+  const taken = await ctx.ui.select(`${MARK}${asks} ${title}`, shown, signal ? { signal } : undefined);
+  return taken === undefined ? null : options[shown.indexOf(taken)];
+}
+
+const SHOWN = 1500;
+const OTHER = "Other words";
+
+async function permit(ctx, what, signal) {
+  const subject = what.subject.length > SHOWN ? what.subject.slice(0, SHOWN) + "…" : what.subject;
+  tell("PermissionRequest");
+  const keys = { "Allow once": "allow", "Allow exactly this for the session": "always", Deny: "deny" };
+  const taken = await choose(ctx, `permission\n${what.tool}: ${subject}`, Object.keys(keys), signal);
+  tell("PermissionDenied"); // it works on, whatever the answer was
+  return { key: keys[taken] ?? "deny" };
+}
+
+async function question(ctx, one, signal) {
+  const labels = (one.options ?? []).map((option) => String(option.label));
+  if (labels.length) {
+    const taken = await choose(ctx, `question\n${one.question}`, [...labels, OTHER], signal);
+    if (taken === null || taken !== OTHER || labels.includes(OTHER)) return taken;
+  }
+  asks += 1;
+  return (await ctx.ui.input(`${MARK}${asks} question\n${one.question}`, "", signal ? { signal } : undefined)) ?? null;
+}
+
+async function atTerminal(ctx, what, signal) {
+  if (what.kind === "permission") return permit(ctx, what, signal);
+  const answers = {};
+  for (const one of what.input.questions ?? []) {
+    tell("Elicitation");
+    const said = await question(ctx, one, signal);
+    tell("ElicitationResult");
+    if (said === null) return null;
+    answers[one.question] = said;
+  }
+  return { answers };
+}
+
 async function ask(ctx, what, signal) {
+  if (ctx.mode === "tui") return atTerminal(ctx, what, signal);
   if (ctx.mode !== "rpc") return null;
   const said = await ctx.ui.input(MARK + JSON.stringify(what), "", signal ? { signal } : undefined);
   try {
@@ -47,7 +106,16 @@ async function ask(ctx, what, signal) {
   }
 }
 
+const EVENTS = {
+  agent_start: "UserPromptSubmit",
+  tool_execution_end: "PostToolUse",
+  agent_settled: "Stop",
+  session_shutdown: "SessionEnd",
+};
+
 export default function (pi) {
+  for (const [name, event] of Object.entries(EVENTS)) pi.on(name, () => tell(event));
+
   pi.on("tool_call", async (event, ctx) => {
     const name = event.toolName;
     const input = event.input ?? {};

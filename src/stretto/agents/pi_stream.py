@@ -68,10 +68,11 @@ def _message_end(message: Json, state: Json) -> Iterator[Signal]:
     for block in map(as_object, as_list(body.get("content"))):
         if block.get("type") == "text" and (text := as_text(block.get("text")).strip()[:MAX_TEXT]):
             yield Signal("text", {"text": text})
-    yield from _usage(body.get("usage"), as_text(body.get("model")), as_text(body.get("responseId")), state)
+    yield from usage_of(body.get("usage"), as_text(body.get("model")), as_text(body.get("responseId")), state)
 
 
-def _usage(usage: Any, model: str, id: str, state: Json) -> Iterator[Signal]:
+def usage_of(usage: Any, model: str, id: str, state: Json) -> Iterator[Signal]:
+    """What one request used; nothing for one that used nothing."""
     tokens = {ours: as_count(as_object(usage).get(theirs)) for theirs, ours in _TOKENS.items()}
     if not any(tokens.values()):
         return
@@ -97,20 +98,24 @@ def _retry(message: Json, state: Json) -> Iterator[Signal]:
 
 def _compaction(message: Json, state: Json) -> Iterator[Signal]:
     """A summary is a request, too; it is no message of the conversation."""
-    yield from _usage(as_object(message.get("result")).get("usage"), "", "compaction", state)
+    yield from usage_of(as_object(message.get("result")).get("usage"), "", "compaction", state)
 
 
 def _settled(message: Json, state: Json) -> Iterator[Signal]:
     state.pop("running", None)
     stop, error = state.pop("stop", ""), state.pop("error", "")
+    yield _ended(*outcome(stop, error))
+
+
+def outcome(stop: str, error: str) -> tuple[TurnResult, str, str]:
+    """How a turn ended whose last message of the model says this: result, reason, code."""
     if stop == "aborted" or (stop == "error" and error == _ABORTED):
-        yield _ended(TurnResult.INTERRUPTED, "interrupted", "aborted")
-    elif stop == "error":
-        result = TurnResult.LIMITED if is_limit(error) else TurnResult.FAILED
-        code = "limited" if result is TurnResult.LIMITED else "error"
-        yield _ended(result, f"{code}: {error or 'the agent gave no reason'}", code)
-    else:
-        yield _ended(TurnResult.OK, "", "")
+        return TurnResult.INTERRUPTED, "interrupted", "aborted"
+    if stop != "error":
+        return TurnResult.OK, "", ""
+    result = TurnResult.LIMITED if is_limit(error) else TurnResult.FAILED
+    code = "limited" if result is TurnResult.LIMITED else "error"
+    return result, f"{code}: {error or 'the agent gave no reason'}", code
 
 
 def _dialog(message: Json, state: Json) -> Iterator[Signal]:

@@ -28,7 +28,7 @@ class Dialog:
 
     `permission`: it asks to be allowed something; its answers are `allow`, `deny`, perhaps `always`, as far as they are
     known. `keys`: what is pressed for an answer, in tmux's words. `words`: what is pressed before free words, which
-    Enter ends; None: it takes none.
+    Enter ends; None: it takes none. `id`: what tells it from another one that says the same.
     """
 
     text: str
@@ -36,6 +36,7 @@ class Dialog:
     permission: bool = False
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     words: tuple[str, ...] | None = field(default=None, compare=False)
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +185,9 @@ def steered(dialog: Dialog, cursor: int) -> Dialog:
     return replace(dialog, keys=moves)
 
 
-def unnumbered(screen: Screen, hints: re.Pattern[str]) -> Dialog | None:
-    """Something at the foot of a screen that, by one of these hints, waits for a key: only its terminal answers it."""
+def unnumbered(screen: Screen, hints: re.Pattern[str], within: int = 4) -> Dialog | None:
+    """Something that, by one of these hints in the last lines, waits for a key: only its own terminal answers it."""
     lines = [line.strip() for line in screen.lines if line.strip()]
-    if not any(hints.search(line) for line in lines[-4:]):
+    if not any(hints.search(line) for line in lines[-within:]):
         return None
     return Dialog("\n".join(line for line in lines[-10:] if not _RULE.fullmatch(line)), ())
