@@ -31,8 +31,8 @@ agents: setup ## install the pinned agent programs for the tests (claude, codex,
 test-agents: agents ## the suite of the real agents, cut off from the network where that can be done
 	@$(BIN)/python scripts/test_agents.py $(ARGS)
 
-agents-all: setup ## the same, and opencode and gemini (300 MB more)
-	@scripts/install-agents claude codex pi opencode gemini
+agents-all: setup ## the same, and all others that the tests know (2.5 GB more)
+	@scripts/install-agents claude codex pi opencode gemini qwen aider mini claude-acp codex-acp
 
 test-agents-all: agents-all ## the suite on all of them; writes docs/agents-tested.md
 	@$(BIN)/python scripts/test_agents.py --all $(ARGS)

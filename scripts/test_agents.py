@@ -25,6 +25,9 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 #: every agent that the suite knows, in the order of the table
 AGENTS = ("claude", "codex", "pi", "opencode", "gemini")
+#: those that are run once for each turn, which have a suite of their own
+TURNS = ("qwen", "aider", "mini")
+TURN_SUITE = "test_agents_turns.py"
 #: where the tests of real agents are, and those of their own interfaces, which only `--all` runs with them
 SUITES = ("test_agents_real.py", "test_agents_answers.py")
 PANE_SUITES = ("test_agents_pane.py", "test_claude_pane.py")
@@ -66,6 +69,17 @@ PANES = {
         "": "test_a_stream_session_is_taken_over_in_its_interface_and_handed_back"
     },
 }
+#: the same for those that are run once for each turn
+TURN_ROWS = {
+    "test_two_at_once_land_and_never_mix_and_nothing_is_written_elsewhere": (
+        "two at once edit and land; nothing mixes, nothing is written elsewhere"
+    ),
+    "test_a_refused_key_fails_the_turn_whatever_the_exit_code_says": "a refused key fails the turn",
+    "test_an_interrupt_and_a_kill_9_lose_the_turn_and_nothing_else": (
+        "an interrupt, kill -9 of the agent, of the shim: the turn is lost, the next one has the task"
+    ),
+    "test_kill_9_of_the_daemon_changes_nothing_for_the_agent": "kill -9 of the daemon: nothing lost or sent twice",
+}
 #: what passes otherwise than for the others
 LIMITS = {
     ("pi", "test_a_tool_server_of_the_configuration_is_called"): "knows none: refused",
@@ -82,9 +96,14 @@ only network where that can be had. Where work was done, the usage that stretto 
 served, token by token; after each test, no process may be left.
 
 """
+BETWEEN = """
+These are started once for each turn, without a conversation: they ask nothing and know no MCP servers through stretto.
+
+"""
 FOOT = """
-Not in this table: qwen, aider, mini, and the adapters of the Agent Client Protocol for Claude Code and Codex. No test
-drives them; they can be run as [any command, or any agent of that protocol](guide/agents.md).
+aider does not tell which tokens came from a cache, nor which were for reasoning: all that it sent are counted as input.
+The adapters of the Agent Client Protocol for Claude Code and Codex can be put through the first suite by STRETTO_AGENTS
+(`claude-acp codex-acp`); no whole run of it is told here yet.
 """
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
@@ -115,10 +134,10 @@ def main(arguments: list[str]) -> None:
     print("network: loopback only" if why is None else f"network: as it is ({why})", flush=True)
     os.environ["STRETTO_CI"] = "1"  # a skip is a failure
     every = arguments[:1] == ["--all"]
-    os.environ.setdefault("STRETTO_AGENTS", " ".join(AGENTS) if every else "claude codex pi")
+    os.environ.setdefault("STRETTO_AGENTS", " ".join((*AGENTS, *TURNS)) if every else "claude codex pi")
     workers = str(min(4, max(2, os.cpu_count() or 1)))
     os.chdir(ROOT)
-    names = (*SUITES, *PANE_SUITES) if every else SUITES
+    names = (*SUITES, *PANE_SUITES, TURN_SUITE) if every else SUITES
     suites = [str(path) for name in names if (path := Path("tests", "e2e", name)).exists()]
     argv = ["-m", "pytest", "-q", "-m", "agents", "-n", workers, "--dist", "worksteal", *suites]
     if not every:
@@ -154,7 +173,17 @@ def table(found: dict[tuple[str, str], bool], day: str) -> str:
     for words, tests in PANES.items():
         cells = [_pane_cell(found, tests, name) for name in AGENTS]
         lines.append(f"| in a pane: {words} | {' | '.join(cells)} |")
-    return HEAD.format(day=day) + "\n".join(lines) + "\n" + FOOT
+    return HEAD.format(day=day) + "\n".join(lines) + "\n" + BETWEEN + _turns(found) + FOOT
+
+
+def _turns(found: dict[tuple[str, str], bool]) -> str:
+    from stretto import agents
+
+    heads = [f"{name} {agents.declared(name).tested[-1]}" for name in TURNS]
+    lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(TURNS)]
+    for test, words in TURN_ROWS.items():
+        lines.append(f"| {words} | {' | '.join(_cell(found.get((test, name)), name, test) for name in TURNS)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _pane_cell(found: dict[tuple[str, str], bool], tests: dict[str, str], agent: str) -> str:

@@ -32,7 +32,7 @@ SPAWNERS = (
     "testing/",
 )
 MOVERS = ("files.py", "shim/host_system.py", "workspace/deletion.py")
-REMOVERS = ("files.py", "workspace/", "testing/")
+REMOVERS = ("files.py", "workspace/", "testing/", "agents/turn_runner.py")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ CODEX = ROOT / "tests" / "codex"
 PI = ROOT / "tests" / "pi"
 OPENCODE = ROOT / "tests" / "opencode"
 GEMINI = ROOT / "tests" / "gemini"
+NPM = tuple(ROOT / "tests" / name for name in ("qwen", "claude-acp", "codex-acp"))
+PIP = tuple(ROOT / "tests" / name for name in ("aider", "mini"))
 ENTRY = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>[^\s;]+)(?P<marker> ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
@@ -114,9 +116,10 @@ def test_what_builds_the_project_is_locked() -> None:
         MANAGERS,
         *(
             folder / name
-            for folder in (CLAUDE, CODEX, PI, OPENCODE, GEMINI, ROOT / "tests" / "managers")
+            for folder in (CLAUDE, CODEX, PI, OPENCODE, GEMINI, ROOT / "tests" / "managers", *NPM)
             for name in ("package-lock.json", "package.json")
         ),
+        *(folder / name for folder in PIP for name in ("requirements.in", "requirements.txt")),
     ],
     ids=lambda path: f"{path.parent.name}/{path.name}",
 )
@@ -171,3 +174,25 @@ def test_the_pi_program_is_pinned_by_hash_and_is_the_tested_one() -> None:
     assert packages[""]["dependencies"] == wanted
     assert all(entry["integrity"].startswith("sha512-") for path, entry in packages.items() if path)
     assert wanted["@earendil-works/pi-coding-agent"] in agents.declared("pi").tested
+
+
+@pytest.mark.parametrize("folder", PIP, ids=lambda folder: folder.name)
+def test_programs_of_python_are_pinned_with_all_that_they_need(folder: Path) -> None:
+    lines = [line for line in (folder / "requirements.txt").read_text("utf-8").splitlines() if line.strip()[:1] != "#"]
+    pinned = {}
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if entry := ENTRY.fullmatch(line):
+            assert HASH.fullmatch(after), line
+            pinned[entry["name"]] = entry["version"]
+        else:
+            assert HASH.fullmatch(line), line
+    wanted = [Requirement(line) for line in (folder / "requirements.in").read_text("utf-8").split()]
+    assert all(pinned[normal(one.name)] in one.specifier and str(one.specifier) for one in wanted)
+
+
+@pytest.mark.parametrize("folder", NPM, ids=lambda folder: folder.name)
+def test_adapters_and_qwen_are_pinned_by_hash(folder: Path) -> None:
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    packages = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert packages[""]["dependencies"] == wanted
+    assert all(entry["integrity"].startswith("sha512-") for path, entry in packages.items() if path)

@@ -18,7 +18,8 @@ from stretto.interfaces import SessionContext, Signal
 AGENT = AcpAgent()
 SPEC = AgentSpec("own", "acp", command=("agent", "--acp"))
 WORDS = """id method params result error update sessionUpdate sessionId content text toolCall title kind options name
-optionId rawInput code message data stopReason usage inputTokens outputTokens _meta quota token_count models"""
+optionId rawInput code message data stopReason usage inputTokens outputTokens _meta quota token_count models model_usage
+requestedSchema properties question_0 type items oneOf const description cost amount currency"""
 
 
 def parsed(*messages: dict[str, Any], state: dict[str, Any] | None = None) -> list[Signal]:
@@ -118,20 +119,94 @@ def test_skip_allows_at_once_and_nothing_else_is_done_for_an_agent() -> None:
     assert json.loads(other.data["data"])["error"]["code"] == -32601
 
 
+def test_usage_is_told_for_each_model_and_cost_as_what_a_session_cost_more(tmp_path: Path) -> None:
+    state: dict[str, Any] = {"session": "s", "model": "m"}
+    count = {"inputTokens": 9, "cachedInputTokens": 4, "cachedWriteTokens": 3, "outputTokens": 2}
+    told = [{"model": "a", "token_count": count}, {"model": "b", "token_count": {"inputTokens": 1}}]
+    end = over(usage={"inputTokens": 5}, _meta={"quota": {"model_usage": told}})
+    costs = [update("usage_update", cost={"amount": dollars, "currency": "USD"}) for dollars in (0.25, 0.75)]
+    first = parsed(costs[0], end, state=state)
+    second = parsed(costs[1], end, over(), state=state)
+    found = [(s.data["model"], s.data["usage"]) for s in [*first, *second] if s.type == "usage"]
+    assert found == [
+        ("a", Usage(9, 2, 4, 3, cost="0.25", cost_source="agent")),
+        ("b", Usage(1)),
+        ("a", Usage(9, 2, 4, 3, cost="0.5", cost_source="agent")),
+        ("b", Usage(1)),
+    ]
+    euros = update("usage_update", cost={"amount": 9, "currency": "EUR"})
+    assert "cost" not in str(
+        parsed(euros, over(usage={"inputTokens": 5}), state={"session": "s"})[0].data["usage"].cost
+    )
+
+
+FORM: dict[str, Any] = {
+    "question_0": {"type": "string", "oneOf": [{"const": "Blue"}, {"const": "Red"}], "description": "Which colour?"},
+    "question_0_custom": {"type": "string", "title": "Other"},
+    "question_1": {"type": "array", "items": {"anyOf": [{"const": "S"}, {"const": "M"}]}, "title": "Sizes"},
+    "sure": {"type": "boolean", "title": "Sure?"},
+    "many": {"type": "integer", "title": "How many?"},
+    "why": {"type": "string", "title": "Why?"},
+}
+
+
+def form(message: str, mode: str = "form", **fields: Any) -> Signal:
+    params = {"sessionId": "s", "mode": mode, "message": message, "requestedSchema": {"properties": fields}}
+    (signal,) = parsed({"id": "f-1", "method": "elicitation/create", "params": params})
+    return signal
+
+
+def content(signal: Signal, **answer: Any) -> Any:
+    told = json.loads(AGENT.answer(json.loads(json.dumps(signal.data)), answer) or "")
+    assert (told["id"], told["result"]["action"]) == ("f-1", "accept")
+    return told["result"]["content"]
+
+
+def test_a_form_of_one_question_is_a_question() -> None:
+    asked = form("Which?", **{name: FORM[name] for name in ("question_0", "question_0_custom")})
+    assert (asked.data["kind"], asked.data["text"]) == ("question", "Which?")
+    assert asked.data["options"] == [["1", "Blue"], ["2", "Red"]]
+    assert content(asked, key="2") == {"question_0": "Red"}
+    assert content(asked, text="Red") == {"question_0": "Red"}
+    assert content(asked, text="green, dark") == {"question_0_custom": "green, dark"}
+
+
+def test_a_form_of_several_takes_a_line_for_each() -> None:
+    asked = form("Please answer.", **FORM)
+    assert asked.data["options"] == []
+    assert asked.data["text"].startswith("Please answer.\n1. Which colour?\n   1) Blue")
+    said = content(asked, text="1\n1, 2\nyes\n7\nbecause")
+    assert said == {"question_0": "Blue", "question_1": ["S", "M"], "sure": True, "many": 7, "why": "because"}
+    assert "many" not in content(asked, text="1\n1\nno\nmany\nx")
+
+
+def test_what_is_no_form_is_declined_at_once() -> None:
+    for signal in (form("Open this", "url", a={"type": "string"}), form("Nothing")):
+        assert signal.type == "reply"
+        assert json.loads(signal.data["data"])["result"] == {"action": "decline"}
+
+
 def test_the_handshake(tmp_path: Path) -> None:
     spec = replace(
         SPEC, mcp={"docs": {"command": "docs", "args": ["-x"], "env": {"A": "b"}}, "web": {"url": "http://h"}}
     )
-    new, load = (
-        [json.loads(data) for _, data in AGENT.launch(spec, one).first]
-        for one in (context(tmp_path), context(tmp_path, conversation="c", resume=True))
-    )
+
+    def begin(**changes: Any) -> list[dict[str, Any]]:
+        launch = AGENT.launch(spec, context(tmp_path, **changes))
+        assert len(launch.first) == 1, "some agents take nothing before they have answered the first request"
+        state = dict(launch.state)
+        (reply,) = parsed({"id": "initialize", "result": {"protocolVersion": 1}}, state=state)
+        assert parsed({"id": "initialize", "result": {"protocolVersion": 1}}, state=state) == [], "and it is sent once"
+        return [json.loads(launch.first[0][1]), json.loads(reply.data["data"])]
+
+    new, load = begin(), begin(conversation="c", resume=True)
     assert [m["method"] for m in new] == ["initialize", "session/new"]
     assert [m["method"] for m in load] == ["initialize", "session/load"]
     assert load[1]["params"]["sessionId"] == "c"
     assert new[0]["params"]["clientCapabilities"] == {
         "fs": {"readTextFile": False, "writeTextFile": False},
         "terminal": False,
+        "elicitation": {"form": {}},
     }
     assert new[1]["params"]["mcpServers"] == [
         {"name": "docs", "command": "docs", "args": ["-x"], "env": [{"name": "A", "value": "b"}]},
@@ -163,7 +238,9 @@ def test_what_it_cannot_keep_is_said_before_the_start() -> None:
 
 
 def shapes() -> st.SearchStrategy[Any]:
-    words = st.sampled_from(["session/update", "session/request_permission", "prompt", "session", "initialize", "s"])
+    words = st.sampled_from(
+        ["session/update", "session/request_permission", "elicitation/create", "usage_update", "prompt", "USD", "array"]
+    )
     plain = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | words
     keys = st.sampled_from(WORDS.split())
     return st.recursive(plain, lambda some: st.lists(some, max_size=3) | st.dictionaries(keys, some, max_size=5))

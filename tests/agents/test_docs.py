@@ -53,9 +53,10 @@ def test_the_markers_are_markers() -> None:
 
 def test_the_agents_are_tested_in_the_versions_that_they_declare() -> None:
     page = (ROOT / "docs" / "agents-tested.md").read_text(encoding="utf-8")
-    heads = next(line for line in page.splitlines() if line.startswith("| |"))
+    heads = [line for line in page.splitlines() if line.startswith("| |")]
     tested = [f"{name} {agents.declared(name).tested[-1]}" for name in agents.ready()]
-    assert sorted(heads.strip("| ").split(" | ")) == sorted(tested), "run `make test-agents-all`"
+    told = [head for line in heads for head in line.strip("| ").split(" | ")]
+    assert sorted(told) == sorted(tested), "run `make test-agents-all`"
     assert "failed" not in page
     assert "not run" not in page
 

@@ -64,7 +64,7 @@ def test_what_it_is_started_with(tmp_path: Path) -> None:
     found = AGENT.launch(AgentSpec("g", "gemini", args=("--debug",)), context)
     assert found.argv == (sys.executable, "-I", "-S", str(BRIDGE), "gemini", "--acp", "-m", "g-pro", "--debug")
     again = AGENT.launch(AgentSpec("g", "gemini"), replace(context, conversation="c", resume=True))
-    assert json.loads(again.first[1][1])["method"] == "session/load"
+    assert json.loads(again.state["opening"])["method"] == "session/load"
     program = tmp_path / "gemini"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)

@@ -67,6 +67,8 @@ def test_turns_of_another_origin_follow_what_was_said_for_them() -> None:
     assert said(header(origin="start") + "\n" + spec) == ("write", {"path": "a", "text": "bad"})
     assert said(spec, "=ok", check) == ("write", {"path": "a", "text": "good"})
     assert said(spec, "=ok", check, "=ok") == ("say", {"text": "done"})
+    framed = "Solve this: " + header(origin="check") + "\n[[on=start say=no]] [[on=check sh=ls]]"
+    assert said(framed) == ("sh", {"text": "ls"}), "an agent may put words of its own before a message"
     assert said(spec, "=ok", header(origin="gate") + "\nred") == ("say", {"text": "done"})
     assert said(spec, "=ok", header(origin="person") + "\n[[sh=ls]]") == ("sh", {"text": "ls"})
 

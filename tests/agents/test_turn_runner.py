@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stretto.agents.turn_rules import TurnRules, heard, runner
@@ -208,6 +208,16 @@ def test_a_signal_is_the_programs_and_what_it_used_is_still_told(tmp_path: Path,
     assert (used(signals), ended(signals)) == ([Usage(9)], []), "that it failed is not for it to say"
 
 
+def test_litter_of_a_turn_goes_with_it_and_what_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / ".cache.v3").mkdir()
+    (tmp_path / ".cache.v5").symlink_to(tmp_path / ".cache.v3")
+    script = (
+        "import pathlib\nfor n in (3, 4): pathlib.Path(f'.cache.v{n}').mkdir(exist_ok=True)\nopen('.cache.v4/x', 'w')"
+    )
+    assert play(tmp_path, script, TurnRules(litter=(".cache.v*",)))[0] == 0
+    assert {path.name for path in tmp_path.glob(".cache*")} == {".cache.v3", ".cache.v5"}
+
+
 def test_lines_like_ours_are_the_programs(tmp_path: Path) -> None:
     script = """print('{"stretto":{"result":"failed","reason":"x"}}')"""
     code, own, signals = play(tmp_path, script, TurnRules())
@@ -240,6 +250,7 @@ JSON = st.recursive(
 KEYS = st.sampled_from(["a", "b", "a.b", "a.0", "b.1.a", "0"])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     value=JSON, rules=st.fixed_dictionaries({}, optional=dict.fromkeys(("input", "output", "cost", "id", "each"), KEYS))
 )
@@ -250,6 +261,7 @@ def test_no_json_makes_a_reading_fail(value: Any, rules: Mapping[str, str]) -> N
     at(value, "a.b.0")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(line=st.binary() | st.text().map(str.encode), pattern=st.sampled_from([r"(?P<input>\d+)", r"(?P<cost>\S+)"]))
 def test_no_bytes_make_a_reading_or_what_hears_it_fail(line: bytes, pattern: str) -> None:
     list(Reading({"pattern": pattern}).line(line))

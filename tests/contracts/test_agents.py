@@ -90,9 +90,17 @@ def acp() -> Case:
     return Case(agents.find("acp"), AgentSpec("a", "acp", command=(sys.executable,)), lines, "stream")
 
 
+def turns(type: str, name: str) -> Case:
+    """A program that is run once for each turn; the last line of a recording is its exit code."""
+    lines = (GOLDEN / type / f"{name}.out").read_bytes().splitlines()[:-1]
+    return Case(agents.find(type), AgentSpec("c", type, command=(sys.executable,), permissions="skip"), lines, "turns")
+
+
+TURNS = sorted((path.parent.name, path.stem) for path in GOLDEN.glob("*/*.out"))
 TALK = [b"building \xf0\x9f\x94\xa7", b"", b"\x1b[31mred\xff", b"x" * 100_000]
 CASES: dict[str, Callable[[], Case]] = {
     **{f"{type}-{name}": partial(recorded, type, name) for type, name in RECORDED},
+    **{f"{type}-{name}": partial(turns, type, name) for type, name in TURNS},
     "acp": acp,
     "command": lambda: Case(
         agents.find("command"), AgentSpec("c", "command", command=(sys.executable, "-c", "0")), TALK, "turns"
@@ -154,8 +162,8 @@ def test_a_stream_has_a_conversation_that_can_be_resumed(case: Case, context: Se
     chosen = next(s.data["conversation"] for s in signals(case) if s.type == "started")
     again = case.agent.launch(case.spec, replace(context, conversation=first.conversation or chosen, resume=True))
     assert again.conversation == (first.conversation or chosen)
-    assert (again.argv, again.first) != (first.argv, first.first)
-    assert str(again.conversation) in str((again.argv, again.first))
+    assert (again.argv, again.first, again.state) != (first.argv, first.first, first.state)
+    assert str(again.conversation) in str((again.argv, again.first, again.state))
     if first.conversation is None:
         assert first.state.get("handshake"), "until it has told its id"
         return
@@ -164,7 +172,7 @@ def test_a_stream_has_a_conversation_that_can_be_resumed(case: Case, context: Se
     assert other.conversation != first.conversation
 
 
-NAMES = ["acp", *(f"{type}-{name}" for type, name in RECORDED if name == "edit"), "command", "scripted"]
+NAMES = ["acp", *(f"{type}-{name}" for type, name in (*RECORDED, *TURNS) if name == "edit"), "command", "scripted"]
 NAMES += ["fake-stream", "fake-choosing", "fake-turns"]
 
 

@@ -57,7 +57,9 @@ def test_two_at_once_land_and_never_mix_and_nothing_is_written_elsewhere(stage: 
     for id, other in (("one", "two"), ("two", "one")):
         stage.wait_state(id, "landed")
         assert stage.repo.show("main", f"{id}.txt") == id
-        assert stage.usage_is_right(id)["input"] == 3 * 1200, "write, commit, the last text"
+        counted = stage.usage_is_right(id)["input"]
+        assert counted == 3 * 1200 or not stage.kind.exact, "write, commit, the last text"
+        assert counted >= 3 * 1200
         (session,) = stage.told(id)["sessions"]
         assert stage.task(id)["session"]["agent"] == stage.kind.name
         assert f"{other}.txt".encode() not in stage.output(session["id"])
@@ -96,8 +98,9 @@ def test_a_question_is_answered_inside_the_turn(stage: RealStage) -> None:
 
 
 def test_a_permission_is_allowed_and_denied(stage: RealStage) -> None:
-    stage.configure(permissions=stage.kind.asking)
-    stage.run(task("one", "[[as=one]] x [[sh=touch yes]] [[sh=touch no]] [[say=I did what I may.]]"))
+    stage.configure(permissions=stage.kind.asking, **stage.kind.asking_env)
+    yes, no = (stage.kind.asked_for.format(f"touch {word}") for word in ("yes", "no"))
+    stage.run(task("one", f"[[as=one]] x {yes} {no} [[say=I did what I may.]]"))
 
     def asked(command: str) -> str:
         text = stage.kind.shown.format(command)

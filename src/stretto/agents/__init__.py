@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 #: type -> "module:class"
 ADAPTERS: dict[str, str] = {
     "acp": "stretto.agents.acp:AcpAgent",
+    "aider": "stretto.agents.aider:AiderAgent",
     "claude": "stretto.agents.claude:ClaudeAgent",
     "codex": "stretto.agents.codex:CodexAgent",
     "command": "stretto.agents.command:CommandAgent",
     "gemini": "stretto.agents.gemini:GeminiAgent",
+    "mini": "stretto.agents.mini:MiniAgent",
     "opencode": "stretto.agents.opencode:OpencodeAgent",
     "pi": "stretto.agents.pi:PiAgent",
+    "qwen": "stretto.agents.qwen:QwenAgent",
     "scripted": "stretto.agents.scripted:ScriptedAgent",
 }
 

@@ -4,9 +4,10 @@
     type = "acp"
     command = ["some-agent", "--acp"]
 
-The handshake is `initialize`, then `session/new`, or `session/load` to resume. The agent gives its sessions their ids,
-so no turn can be said before it has answered. It works on the files itself: stretto offers it neither files nor a
-terminal. MCP servers are handed over with the session.
+The handshake is `initialize`, and after its answer `session/new`, or `session/load` to resume: some agents take nothing
+else before they have answered. The agent gives its sessions their ids, so no turn can be said before it has told one.
+It works on the files itself: stretto offers it neither files nor a terminal. What it asks in a form reaches the person.
+MCP servers are handed over with the session.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stretto import __version__
+from stretto.agents import acp_forms
 from stretto.agents.acp_stream import INITIALIZE, PROMPT, SESSION, parse_line, permission
 from stretto.agents.declaration import Declaration
 from stretto.agents.permissions import parse_permissions
@@ -36,7 +38,7 @@ class AcpAgent:
     declaration = Declaration(
         type="acp",
         about="any agent that speaks the Agent Client Protocol",
-        can=frozenset({"stream", "permissions", "resume", "mcp"}),
+        can=frozenset({"stream", "questions", "permissions", "resume", "mcp"}),
     )
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
@@ -59,9 +61,10 @@ class AcpAgent:
         if not spec.command:
             raise UsageError(f"agent {spec.name} has no command", object=spec.name, hint="see [agents.NAME] command")
         conversation = context.conversation if context.resume else None
-        first = tuple((MessageKind.CONTROL.value, _line(one)) for one in _handshake(spec, context, conversation))
+        first = ((MessageKind.CONTROL.value, _line(_hello())),)
         skip = parse_permissions(context.permissions or spec.permissions).skip
-        state = {"handshake": True, "resumes": conversation, "skip": skip}
+        opening = _line(_opening(spec, context, conversation))
+        state = {"handshake": True, "resumes": conversation, "skip": skip, "opening": opening}
         return Launch("stream", (*spec.command, *spec.args), environment(spec, context), conversation, first, state)
 
     def turn(self, text: str, state: Mapping[str, Any]) -> str:
@@ -75,8 +78,8 @@ class AcpAgent:
         return MessageKind.INTERRUPT.value, _line({"jsonrpc": "2.0", "method": "session/cancel", "params": params})
 
     def answer(self, payload: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
-        """The response to a request for permission; see `acp_stream.permission`."""
-        response = permission(payload, answer)
+        """The response to a form or to a request for permission."""
+        response = acp_forms.answer(payload, answer) or permission(payload, answer)
         return None if response is None else _line(response)
 
     def taken_back(self, payload: Mapping[str, Any]) -> str | None:
@@ -93,18 +96,20 @@ class AcpAgent:
         return parse_line(line, state)
 
 
-def _handshake(spec: AgentSpec, context: SessionContext, conversation: str | None) -> list[dict[str, Any]]:
-    capabilities = {"fs": {"readTextFile": False, "writeTextFile": False}, "terminal": False}
+def _hello() -> dict[str, Any]:
+    files = {"readTextFile": False, "writeTextFile": False}
+    capabilities = {"fs": files, "terminal": False, "elicitation": {"form": {}}}
     client = {"name": "stretto", "title": "stretto", "version": __version__}
     hello = {"protocolVersion": VERSION, "clientCapabilities": capabilities, "clientInfo": client}
+    return {"jsonrpc": "2.0", "id": INITIALIZE, "method": "initialize", "params": hello}
+
+
+def _opening(spec: AgentSpec, context: SessionContext, conversation: str | None) -> dict[str, Any]:
     params: dict[str, Any] = {"cwd": str(context.workspace), "mcpServers": _servers(spec.mcp)}
     if conversation is not None:
         params["sessionId"] = conversation
     method = "session/new" if conversation is None else "session/load"
-    return [
-        {"jsonrpc": "2.0", "id": INITIALIZE, "method": "initialize", "params": hello},
-        {"jsonrpc": "2.0", "id": SESSION, "method": method, "params": params},
-    ]
+    return {"jsonrpc": "2.0", "id": SESSION, "method": method, "params": params}
 
 
 def _servers(mcp: Mapping[str, Any]) -> list[dict[str, Any]]:

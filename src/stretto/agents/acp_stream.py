@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
+from stretto.agents import acp_forms
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import cut
-from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage, parsed
+from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import ItemKind, TurnResult, Usage
 from stretto.interfaces import Signal
@@ -52,8 +55,12 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
 
 
 def _initialized(message: Json, state: Json) -> Iterator[Signal]:
+    """Now it takes the opening of a session, once."""
+    opening = as_text(state.pop("opening", ""))
     if "error" in message:
         yield from _unfit(message, state)
+    elif opening:
+        yield Signal("reply", {"request": INITIALIZE, "data": opening})
 
 
 def _session(message: Json, state: Json) -> Iterator[Signal]:
@@ -101,18 +108,50 @@ def _prompted(message: Json, state: Json) -> Iterator[Signal]:
 
 
 def _usage(result: Json, state: Json) -> Iterator[Signal]:
-    told = as_object(result.get("usage"))
-    cached = as_count(told.get("cachedReadTokens")), as_count(told.get("cachedWriteTokens"))
-    counts = as_count(told.get("inputTokens")), as_count(told.get("outputTokens")), *cached
-    usage = Usage(*counts, as_count(told.get("thoughtTokens")))
-    if usage == Usage():
-        count = as_object(as_object(as_object(result.get("_meta")).get("quota")).get("token_count"))
-        usage = Usage(as_count(count.get("input_tokens")), as_count(count.get("output_tokens")))
-    if usage != Usage():
-        kept = state.setdefault("kept", {})
-        kept["uses"] = kept.get("uses", 0) + 1
-        key = f"{as_text(state.get('session'))[:100]}-{kept['uses']}"
-        yield Signal("usage", {"key": key, "model": as_text(state.get("model")), "usage": usage})
+    """What the prompt used: for each model if that is told, which then holds requests beside the conversation, too."""
+    quota = as_object(as_object(result.get("_meta")).get("quota"))
+    parts = [as_object(one) for one in as_list(quota.get("model_usage"))[:20]]
+    found = [(as_text(one.get("model"))[:200], _of_quota(as_object(one.get("token_count")))) for one in parts]
+    if not any(used != Usage() for _, used in found):
+        told = as_object(result.get("usage"))
+        cached = as_count(told.get("cachedReadTokens")), as_count(told.get("cachedWriteTokens"))
+        counts = as_count(told.get("inputTokens")), as_count(told.get("outputTokens")), *cached
+        used = Usage(*counts, as_count(told.get("thoughtTokens")))
+        found = [
+            (as_text(state.get("model")), used if used != Usage() else _of_quota(as_object(quota.get("token_count"))))
+        ]
+    cost, kept = _cost(state), state.setdefault("kept", {})
+    for model, used in found:
+        used = replace(used, cost=cost, cost_source="agent" if cost else None)
+        cost = None  # it is that of all of them
+        if used != Usage():
+            kept["uses"] = kept.get("uses", 0) + 1
+            key = f"{as_text(state.get('session'))[:100]}-{kept['uses']}"
+            yield Signal("usage", {"key": key, "model": model, "usage": used})
+
+
+def _of_quota(count: Json) -> Usage:
+    """As some agents name it: Gemini CLI with an underscore, and nothing of caches."""
+    written = as_count(count.get("cachedWriteTokens")) or as_count(count.get("cacheWriteInputTokens"))
+    return Usage(
+        as_count(count.get("inputTokens")) or as_count(count.get("input_tokens")),
+        as_count(count.get("outputTokens")) or as_count(count.get("output_tokens")),
+        as_count(count.get("cachedInputTokens")),
+        written,
+        as_count(count.get("reasoningOutputTokens")),
+    )
+
+
+def _cost(state: Json) -> str | None:
+    """What the turn cost in dollars: what the agent told of its session, less what it told at the last turn's end."""
+    told, kept = state.get("cost"), state.setdefault("kept", {})
+    before = kept.get("cost")
+    if not isinstance(told, int | float):
+        return None
+    kept["cost"] = told
+    return amount(
+        Decimal(str(told)) - Decimal(str(before if isinstance(before, int | float) and before <= told else 0))
+    )
 
 
 def _why(error: Json) -> str:
@@ -138,6 +177,12 @@ def _update(params: Json, state: Json) -> Iterator[Signal]:
     if not state.get("running") and kind in _WORK:
         state["running"] = True
         yield Signal("turn_started", {})
+    if kind == "usage_update":
+        cost = as_object(update.get("cost"))
+        said = cost.get("amount")
+        if cost.get("currency") == "USD" and isinstance(said, int | float) and 0 <= said < 1e9:
+            state["cost"] = said
+        return
     if kind == "agent_message_chunk":
         text = as_text(as_object(update.get("content")).get("text"))
         state["said"] = (as_text(state.get("said")) + text)[-MAX_TEXT:]
@@ -159,6 +204,9 @@ def _said(state: Json) -> list[Signal]:
 
 def _asked(request: str | int, method: str, params: Json, state: Json) -> Iterator[Signal]:
     id = json.dumps(request)
+    if method == acp_forms.METHOD:
+        yield acp_forms.asked(request, params)
+        return
     if method != ASK:
         error = {"code": -32601, "message": f"stretto does not do {method[:100]}"}
         yield Signal("reply", {"request": id, "data": json.dumps({"jsonrpc": "2.0", "id": request, "error": error})})

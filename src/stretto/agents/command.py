@@ -4,20 +4,23 @@ It finds its message in STRETTO_PROMPT_FILE, the number of the turn in STRETTO_T
 STRETTO_AGENT_SOCKET and STRETTO_AGENT_TOKEN. Exit 0 ends the turn well; everything else fails it.
 
 `prompt`, `usage` and `fails` of its table say how else it gets its message, how its usage is read, and how a failure is
-known that the exit code hides (`turn_rules.py`).
+known that the exit code hides (`turn_rules.py`). Agents of ours that are run like this are such rules with a
+declaration: `DescribedAgent`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from stretto.agents.declaration import Declaration
 from stretto.agents.programs import why_not_startable
-from stretto.agents.turn_rules import heard, of_table, runner
+from stretto.agents.turn_rules import TurnRules, heard, of_table, runner
 from stretto.agents.turns import TurnsAgent, launch_turns
 from stretto.core.errors import UsageError
 from stretto.core.model import AgentSpec
+from stretto.core.who import SKIP
 from stretto.interfaces import Launch, SessionContext, Signal
 
 
@@ -25,7 +28,7 @@ class CommandAgent(TurnsAgent):
     """`type = "command"`, `command = ["python3", "agent.py"]`."""
 
     type = "command"
-    declaration = Declaration(
+    declaration: ClassVar[Declaration] = Declaration(
         type="command",
         about="any program, once for each turn",
         can=frozenset({"questions", "usage"}),
@@ -49,3 +52,35 @@ class CommandAgent(TurnsAgent):
         """Lines of the runner are usage and ends of turns; each other line that is not blank is text."""
         found = heard(line, state)
         return super().parse(line, state) if found is None else found
+
+
+class DescribedAgent(CommandAgent, ABC):
+    """A program without a protocol whose rules we know; it asks for nothing, so its policy has to be `skip`.
+
+    `rules(model)` are those for a turn with this model (None: the program's own choice). `command` of the configuration
+    replaces the program, `args` are added at the end.
+    """
+
+    @abstractmethod
+    def rules(self, model: str | None) -> TurnRules:
+        """How a turn is run and read."""
+
+    def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+        """None if the program can be started with these permissions, else why not."""
+        if spec.permissions != SKIP:
+            return (
+                f"agent {spec.name}: {self.type} asks for nothing when nobody sits there, so it cannot keep to "
+                f'`{spec.permissions}`: write permissions = "skip" in [agents.{spec.name}], and give it a sandbox '
+                "(or --unsandboxed)"
+            )
+        if spec.mcp:
+            return f"agent {spec.name}: stretto has no way to give {self.type} MCP servers: take `mcp` out"
+        return why_not_startable(self._program(spec)[0], {**env, **spec.env}, f"agent {spec.name}")
+
+    def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """One process a turn."""
+        rules = self.rules(context.model or spec.model)
+        return launch_turns(runner(self._program(spec), rules, spec.args), spec, context)
+
+    def _program(self, spec: AgentSpec) -> tuple[str, ...]:
+        return spec.command or (str(self.declaration.program),)

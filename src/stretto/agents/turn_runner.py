@@ -6,7 +6,8 @@ Specification. Run by a shim as the process of one turn; standard library only, 
 JSON: `argv`, `words` and `args`, which follow one another, and `env`; in `words` and `env`, {file}, {text}, {folder}
 and {turn} stand for the file of the message, its text, a folder of this turn alone, and its number; `input`: the
 message is the program's standard input; `usage`: how its usage is read; `fails`: how a failure is known that its exit
-code does not tell.
+code does not tell; `litter`: names in the worktree that the program makes for itself: those that come with the turn go
+with it, and what was there before stays.
 
 What the program prints is passed on as it is. Between whole lines stand ours, each an object with the one key
 `stretto`: {usage, id, model} for each request that was read, again when more is known of it; {result, reason} as the
@@ -28,6 +29,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import subprocess
@@ -223,6 +225,7 @@ class Turn:
         given = self.file if self.job.get("input") else Path(os.devnull)
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self.on_signal)
+        before = self.litter()
         try:
             with given.open("rb") as stdin:
                 child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
@@ -232,9 +235,16 @@ class Turn:
         reader.start()
         code = self.wait(child)
         reader.join(AFTER)
+        for path in self.litter() - before:
+            shutil.rmtree(path, ignore_errors=True)
         with self.lock:
             self.finish()
             return self.judge(code)
+
+    def litter(self) -> set[Path]:
+        """Folders of the program's own that are in the worktree now."""
+        found = (path for name in self.job.get("litter", ()) for path in Path.cwd().glob(name))
+        return {path for path in found if path.is_dir() and not path.is_symlink()}
 
     def on_signal(self, *_: object) -> None:
         """It is the program's as well; we only remember."""

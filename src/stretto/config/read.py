@@ -21,7 +21,10 @@ from stretto.core.workspace_commands import DATABASE_COMMANDS
 
 SCHEMA = 1
 #: the types of agents that come with stretto; other packages may provide more
-AGENT_TYPES = ("acp", "claude", "codex", "command", "gemini", "opencode", "pi", "scripted")
+AGENT_TYPES = (
+    *("acp", "aider", "claude", "codex", "command", "gemini"),
+    *("mini", "opencode", "pi", "qwen", "scripted"),
+)
 PROVIDERS = ("sqlite", "postgres-database", "postgres-schema", "postgres-cluster", "memory", "command")
 PORT_SCHEMES = ("block", "offset")
 BROWSERS = ("none", "port", "pipe")

@@ -26,6 +26,7 @@ from stretto.prompts.header import read_header
 
 #: what Claude Code writes around a paste
 _PASTED = re.compile(r"\A\s*<pasted_content[^>]*>\n")
+_HEAD = re.compile(r"<!-- stretto: [^\n]*-->")
 _MARKER = re.compile(
     r"\[\[(?:on=(?P<on>\w+) )?"
     r"(?P<word>write|sh|commit|say|ask|tool|slow|err|cut|garbage|overflow|as|bare)\b(?P<rest>.*?)\]\]",
@@ -106,8 +107,9 @@ def scenario(markers: Iterable[re.Match[str]]) -> list[Answer]:
 
 
 def _bare(text: str) -> str:
-    """A message as it was sent."""
-    return _PASTED.sub("", text)
+    """A message as it was sent: some agents put words of their own before it."""
+    head = _HEAD.search(text)
+    return text[head.start() :] if head else _PASTED.sub("", text)
 
 
 def _is_prompt(block: Block) -> bool:

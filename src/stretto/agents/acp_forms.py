@@ -1,0 +1,103 @@
+"""Forms of the Agent Client Protocol (`elicitation/create`): questions of an agent, and the answer to them.
+
+A form is a flat schema: texts, numbers, truth values, one of several or some of several. Each field becomes a question.
+A field `NAME_custom` beside a choice `NAME` is where an answer in the person's own words goes. What is asked for in
+another mode than a form (a page to be opened) is declined.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from stretto.agents.questions import answers, cut, questions_text
+from stretto.agents.shapes import Json, as_list, as_object, as_text
+from stretto.core.model import ItemKind
+from stretto.interfaces import Signal
+
+METHOD = "elicitation/create"
+CUSTOM = "_custom"
+
+
+def asked(request: str | int, params: Json) -> Signal:
+    """The question that a form is, or the reply that declines what is none."""
+    id = json.dumps(request)
+    fields = as_object(as_object(params.get("requestedSchema")).get("properties"))
+    message = as_text(params.get("message"))
+    questions = [_question(name, as_object(field), message) for name, field in fields.items() if _asks(name, fields)]
+    if params.get("mode", "form") != "form" or not questions:
+        return Signal("reply", {"request": id, "data": json.dumps(_response(request, {"action": "decline"}))})
+    only = questions[0] if len(questions) == 1 else None
+    if only:
+        only["question"] = message or only["question"]
+    custom = [name for name in (q["field"] for q in questions) if f"{name}{CUSTOM}" in fields]
+    data: Json = {
+        "kind": ItemKind.QUESTION.value,
+        "request": id,
+        "text": only["question"] if only else f"{message}\n{questions_text(questions)}".strip(),
+        "options": only["options"] if only else [],
+        "questions": questions,
+        "tool": "form",
+        "input": {},
+        "custom": custom,
+    }
+    return Signal("asked", data)
+
+
+def answer(payload: Mapping[str, Any], given: Mapping[str, Any]) -> Json | None:
+    """The response with the person's answers; None for a payload that is no form."""
+    id = payload.get("request")
+    if not isinstance(id, str) or "custom" not in payload:
+        return None
+    said = answers(payload, given)
+    content: Json = {}
+    for one in map(as_object, as_list(payload.get("questions"))):
+        content |= _content(one, said.get(str(one.get("question")), ""), as_list(payload.get("custom")))
+    return _response(json.loads(id), {"action": "accept", "content": content})
+
+
+def _asks(name: str, fields: Json) -> bool:
+    return not (name.endswith(CUSTOM) and name.removesuffix(CUSTOM) in fields)
+
+
+def _question(name: str, field: Json, message: str) -> Json:
+    several = field.get("type") == "array"
+    labels = _labels(as_object(field.get("items")) if several else field)
+    if field.get("type") == "boolean":
+        labels = ["yes", "no"]
+    text = as_text(field.get("description")) or as_text(field.get("title")) or message or name
+    options = [[str(n), label] for n, label in enumerate(labels, 1)]
+    kind = as_text(field.get("type")) or "string"
+    return {"question": cut(text), "options": options, "several": several, "field": name[:200], "type": kind[:20]}
+
+
+def _labels(field: Json) -> list[str]:
+    """The values of a choice."""
+    parts = [as_object(one).get("const") for one in [*as_list(field.get("oneOf")), *as_list(field.get("anyOf"))]]
+    return [cut(value) for value in [*parts, *as_list(field.get("enum"))] if isinstance(value, str)]
+
+
+def _content(question: Json, said: str, custom: list[Any]) -> Json:
+    """What the form gets for one question: a value of its field, or the person's own words beside it."""
+    name, labels = as_text(question.get("field")), [as_text(pair[1]) for pair in as_list(question.get("options"))]
+    kind = question.get("type")
+    if kind == "boolean":
+        return {name: said.strip().lower() in ("yes", "true", "1", "y")}
+    if kind in ("number", "integer"):
+        return _number(name, said, whole=kind == "integer")
+    chosen = [part.strip() for part in said.split(",")] if question.get("several") else [said]
+    if not labels or all(part in labels for part in chosen):
+        return {name: chosen if question.get("several") else said}
+    return {f"{name}{CUSTOM}" if name in custom else name: said}
+
+
+def _number(name: str, said: str, *, whole: bool) -> Json:
+    try:
+        return {name: int(said) if whole else float(said)}
+    except ValueError:
+        return {}  # the agent sees that it got none
+
+
+def _response(request: Any, result: Json) -> Json:
+    return {"jsonrpc": "2.0", "id": request, "result": result}

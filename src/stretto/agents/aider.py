@@ -1,0 +1,68 @@
+"""Aider as an agent: one process a turn, by its message file (verified with 0.86.2).
+
+Its exit code is 0 even when the model refused the key: a line with litellm's error that no "Retrying" follows, or an
+end without any answer of the model, is a failure. Its tokens are read from the log of events that it writes for us
+alone; it does not say which of them came from a cache, so all that it sent are counted as input. What it changes it
+leaves uncommitted, as stretto commits it: the model calls for its own commit messages would not be in that log.
+
+No file of the person is changed. Its histories and its cache, which it would put into the worktree, go with the turn.
+"""
+
+from __future__ import annotations
+
+from stretto.agents.command import DescribedAgent
+from stretto.agents.declaration import Declaration
+from stretto.agents.turn_rules import TurnRules
+
+_KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY")
+_SERVERS = ("OPENAI_API_BASE", "AIDER_OPENAI_API_BASE")
+#: nothing is asked, fetched, shown or committed
+_ALONE = (
+    "--yes-always",
+    "--no-check-update",
+    "--no-analytics",
+    "--no-show-model-warnings",
+    "--no-show-release-notes",
+    "--no-gitignore",
+    "--no-detect-urls",
+    "--no-suggest-shell-commands",
+    "--no-auto-commits",
+    "--no-dirty-commits",
+    "--no-pretty",
+    "--no-stream",
+)
+_FILES = (
+    *("--analytics-log", "{folder}/events.jsonl"),
+    *("--chat-history-file", "{folder}/chat.md"),
+    *("--input-history-file", "{folder}/input"),
+    *("--message-file", "{file}"),
+)
+
+
+class AiderAgent(DescribedAgent):
+    """`type = "aider"`. `command` replaces the program (default `aider`), `args` are added at the end."""
+
+    type = "aider"
+    declaration = Declaration(
+        type="aider",
+        about="Aider, once for each turn",
+        program="aider",
+        tested=("0.86.2",),
+        can=frozenset({"usage", "model"}),
+        variables={**dict.fromkeys(_KEYS, True), **dict.fromkeys(_SERVERS, False), "AIDER_MODEL": False},
+        keys=_KEYS,
+        servers=_SERVERS,
+        install="python3 -m pip install aider-install && aider-install",
+    )
+
+    def rules(self, model: str | None) -> TurnRules:
+        """Events of aider are one a line; those of an answer hold its tokens."""
+        named = ("--model", model) if model else ()
+        usage = {
+            "from": "{folder}/events.jsonl",
+            "where": {"event": "message_send"},
+            "input": "properties.prompt_tokens",
+            "output": "properties.completion_tokens",
+        }
+        fails = {"pattern": r"^litellm\.\w+: ", "again": r"^Retrying in ", "silent": True}
+        return TurnRules((*_ALONE, *_FILES, *named), usage=usage, fails=fails, litter=(".aider.tags.cache.v*",))

@@ -1,0 +1,125 @@
+"""Every agent that is run once for each turn, the real program, through the whole of stretto (`make test-agents-all`).
+
+The model server is the judge of its usage, as for the agents that speak a protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stretto.testing.modelserver import ModelServer
+from tests.e2e.claude_stage import task
+from tests.e2e.test_agents_real import files
+from tests.e2e.turn_agents import KINDS, TurnStage, chosen
+from tests.support import processes
+from tests.support.repository import Repository
+from tests.support.waiting import wait_for
+
+pytestmark = [pytest.mark.agents, pytest.mark.e2e]
+
+#: these programs need many seconds of a core to start
+PATIENCE = 150.0
+
+
+@pytest.fixture(params=chosen())
+def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path: Path) -> Iterator[TurnStage]:
+    """Everything stands but the daemon. Afterwards all is ended as a person ends it, and nothing may be left."""
+    KINDS[request.param].program()
+    with ModelServer() as server:
+        stage = TurnStage(repo, tmp_path, server, kind=KINDS[request.param])
+        yield stage
+        stage.stretto("down", "--all")
+        left = processes.gone(str(home), timeout=15)
+        assert not left, f"processes were left behind:\n{processes.described(left)}"
+
+
+def busy(stage: TurnStage) -> str:
+    """A first turn that does not come to its end; the one that resumes it does."""
+    before = "[[sh=true]] " if stage.kind.details else ""
+    edit = stage.kind.edit("a.txt", "a").replace("[[", "[[on=resume ").replace("[[on=resume bare]]", "[[bare]]")
+    begin = before.replace("[[", "[[on=start ")
+    return f"[[as=one]] Go. {begin}[[on=start slow=120x2]] [[on=start say=never]] {edit}"
+
+
+def begun(stage: TurnStage) -> str:
+    """The session of the task, once its first turn runs."""
+    session = stage.wait(lambda: stage.task("one")["session"], PATIENCE)["id"]
+    stage.pid(session, "agent")
+    return str(session)
+
+
+def at_work(stage: TurnStage) -> str:
+    """The same, once it waits for an answer that does not come, and all before is counted."""
+    session = begun(stage)
+    if stage.kind.details:
+        stage.wait(lambda: stage.served("one") == 1 and stage.counted("one")["output"] == 44, PATIENCE)
+    else:
+        stage.wait(lambda: b"Model: " in stage.output(session), PATIENCE)
+    return session
+
+
+def test_two_at_once_land_and_never_mix_and_nothing_is_written_elsewhere(stage: TurnStage, tmp_path: Path) -> None:
+    stage.configure()
+    before, around = files(stage.repo.path), {path.name for path in tmp_path.iterdir()}
+    specs = [f"[[as={id}]] Do it. {stage.kind.edit(f'{id}.txt', id)}" for id in ("one", "two")]
+    stage.run(task("one", specs[0]), task("two", specs[1]), approve="auto", words=("--open", "2"))
+    for id, other in (("one", "two"), ("two", "one")):
+        stage.wait_state(id, "landed", timeout=PATIENCE)
+        assert stage.repo.show("main", f"{id}.txt") == id
+        assert stage.usage_is_right(id)["output"] == 44 * stage.kind.calls
+        (session,) = stage.told(id)["sessions"]
+        assert stage.task(id)["session"]["agent"] == stage.kind.name
+        assert f"{other}.txt".encode() not in stage.output(session["id"])
+    assert files(stage.repo.path) == before, "the checkout of the person is as it was"
+    assert {path.name.split(".")[0] for path in tmp_path.iterdir()} - around <= {"repo", "PLAN"}
+    wrote = {name.split("/")[0] for name in files(tmp_path / "agent-home")}
+    assert wrote <= stage.kind.folders, "nothing but the agent's own folder"
+
+
+def test_a_refused_key_fails_the_turn_whatever_the_exit_code_says(stage: TurnStage) -> None:
+    stage.configure()
+    stage.run(task("one", "[[as=one]] [[bare]] x [[err=401x99]] [[say=never]]"))
+    failure = stage.wait_item("failure", PATIENCE)
+    (session,) = stage.told("one")["sessions"]
+    assert failure["text"]
+    assert b"401" in stage.output(session["id"])
+    assert stage.messages("one")[0]["result"] == "failed"
+    assert stage.counted("one") == dict.fromkeys(stage.counted("one"), 0)
+
+
+@pytest.mark.parametrize("who", ["person", "agent", "shim"])
+def test_an_interrupt_and_a_kill_9_lose_the_turn_and_nothing_else(stage: TurnStage, who: str) -> None:
+    stage.configure()
+    stage.run(task("one", busy(stage)))
+    session = at_work(stage)
+    agent = psutil.Process(stage.pid(session, "agent"))
+    if who == "person":
+        stage.stretto("interrupt", "one")
+    else:
+        os.kill(stage.pid(session, who), signal.SIGKILL)
+    item = stage.wait_item("interrupted" if who != "agent" else "failure")
+    wait_for(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
+    stage.stretto("answer", item["id"], "continue" if who != "agent" else "retry")
+    stage.wait_item("review", PATIENCE)
+    assert stage.repo.show(stage.task("one")["head"], "a.txt") == "a"
+    stage.usage_is_right("one")
+
+
+def test_kill_9_of_the_daemon_changes_nothing_for_the_agent(stage: TurnStage) -> None:
+    stage.configure()
+    edit = stage.kind.edit("a.txt", "a")
+    stage.run(task("one", f"[[as=one]] Go. [[slow=3]] {edit}"), approve="auto")
+    begun(stage)
+    stage.kill_daemon()
+    stage.up()
+    stage.wait_state("one", "landed", timeout=PATIENCE)
+    assert stage.repo.show("main", "a.txt") == "a"
+    assert len(stage.told("one")["sessions"]) == 1
+    assert len(stage.messages("one")) == 1
+    stage.usage_is_right("one")
