@@ -21,6 +21,7 @@ SPAWNERS = (
     "spawn.py",
     "terminal/launch.py",
     "shim/host_system.py",
+    "agents/command_pane.py",
     "agents/gemini_bridge.py",  # an agent's process itself: what it starts ends with its session
     "agents/opencode_bridge.py",
     "agents/opencode_pane.py",

@@ -17,6 +17,8 @@ from stretto.workspace.sandbox.house import furnish, settle
 LOGINS = {
     "claude": {".claude/.credentials.json"},
     "codex": {".codex/auth.json"},
+    "gemini": {".gemini/oauth_creds.json"},
+    "opencode": {".local/share/opencode/auth.json"},
     "pi": {".pi/agent/auth.json", ".pi/agent/models.json"},
 }
 ALL = sorted(set().union(*LOGINS.values(), {".ssh/id_rsa", ".config/gh/hosts.yml"}))
@@ -32,9 +34,16 @@ def test_only_its_own_login_is_copied(type: str, tmp_path: Path) -> None:
     assert {str(path.relative_to(house)) for path in house.rglob("*") if path.is_file()} == LOGINS[type]
 
 
-@pytest.mark.parametrize(("type", "host"), [("claude", "api.anthropic.com"), ("codex", "api.openai.com")])
+@pytest.mark.parametrize(
+    ("type", "host"),
+    [("claude", "api.anthropic.com"), ("codex", "api.openai.com"), ("gemini", "generativelanguage.googleapis.com")],
+)
 def test_its_models_are_reached_and_a_server_that_is_named_instead(type: str, host: str) -> None:
-    variable = {"claude": "ANTHROPIC_BASE_URL", "codex": "OPENAI_BASE_URL"}[type]
+    variable = {
+        "claude": "ANTHROPIC_BASE_URL",
+        "codex": "OPENAI_BASE_URL",
+        "gemini": "GOOGLE_GEMINI_BASE_URL",
+    }[type]
     spec = AgentSpec("a", type)
     assert host in needs(spec, {}).network
     assert needs(spec, {variable: "http://127.0.0.1:8123/v1"}).network == ("127.0.0.1:8123",)
@@ -79,6 +88,25 @@ def test_where_they_are_kept() -> None:
     assert place(claude, {**home, "CLAUDE_CONFIG_DIR": "/home/u/.work"}) == ".work/.claude.json"
     assert place(claude, {**home, "CLAUDE_CONFIG_DIR": "/elsewhere"}) is None
     assert place(AgentSpec("a", "codex"), home) is None
+
+
+def test_gemini_is_told_once_how_it_is_paid() -> None:
+    gemini = AgentSpec("a", "gemini")
+    assert place(gemini, {"HOME": "/home/u"}) == ".gemini/settings.json"
+    assert place(gemini, {"HOME": "/home/u", "GEMINI_CLI_HOME": "/elsewhere"}) is None
+
+    def told(found: bytes | None = None, **env: str) -> object:
+        made = answered(gemini, env, ["/w/01"], found, permissions="ask")
+        return None if made is None else json.loads(made)
+
+    def by(way: str) -> dict[str, object]:
+        return {"security": {"auth": {"selectedType": way}}}
+
+    assert told(GEMINI_API_KEY="k") == by("gemini-api-key")
+    assert told() == by("oauth-personal")
+    assert told(GOOGLE_GENAI_USE_VERTEXAI="true", GEMINI_API_KEY="k") == by("vertex-ai")
+    assert told(b'{"ui": {"theme": "x"}}') == {"ui": {"theme": "x"}, **by("oauth-personal")}
+    assert told(json.dumps(by("vertex-ai")).encode()) is None
 
 
 def test_a_login_in_a_folder_that_a_variable_names_is_a_login() -> None:

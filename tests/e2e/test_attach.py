@@ -149,6 +149,32 @@ def test_what_the_person_did_there_is_committed_and_checked_and_asked_about_anew
     assert sessions(stage) == [("stream", 1), ("pane", 2)]
 
 
+def test_what_the_person_did_in_a_pane_is_taken_up_while_they_sit_there(stage: Stage) -> None:
+    start(stage, [{"steps": [write("a.txt")]}, {"steps": [write("b.txt")]}], mode="pane")
+    first = stage.wait_item("review")
+    screen = attach(stage)
+    screen.shows(b"? for shortcuts")
+    screen.keys(b"more\r")
+    stage.wait(lambda: [i for i in stage.inbox() if i["kind"] == "review" and i["id"] != first["id"]])
+    assert "b.txt" in stage.repo.files(stage.task("one")["head"])
+    assert sessions(stage) == [("pane", 1)]
+    assert [(m["origin"], m["result"]) for m in stage.messages("one")] == [("start", "ok"), ("person", "ok")]
+    screen.keys(LEAVE)
+    assert screen.ends() == 0
+
+
+def test_a_turn_that_waits_for_an_answer_says_so(stage: Stage) -> None:
+    start(stage, [{"steps": [{"ask": {"text": "Which colour?", "options": ["Blue", "Red"]}}, write("a.txt")]}])
+    item = stage.wait_item("question")
+    screen = attach(stage)
+    screen.shows(f"stretto answer {item['id']}".encode())
+    assert b"waits for your answer: Which colour?" in screen.seen
+    stage.stretto("answer", item["id"], "1")
+    screen.shows(b"? for shortcuts")
+    screen.keys(LEAVE)
+    assert screen.ends() == 0
+
+
 def test_who_only_looks_changes_nothing(stage: Stage) -> None:
     start(stage, [{"steps": [write("a.txt")]}])
     item = stage.wait_item("review")

@@ -132,6 +132,18 @@ def test_what_is_not_known_to_have_arrived_is_put_before_the_person(spine: Spine
     assert again.text == item.text
 
 
+def test_a_long_message_that_did_not_arrive_is_shown_by_its_beginning_and_kept_whole(spine: Spine) -> None:
+    habits(spine, "deaf")
+    (spine.folder / "script.json").write_text(json.dumps({"tasks": {"a": turns([write("a.txt", "a\n")])}}))
+    words = "\n".join(f"Line {n} of a long spec." for n in range(400))
+    spine.run(PLAN.replace("Do a in its file.", f"Do a in its file.\n{words}"), agent="odd", approve="human")
+    item = spine.wait_item("undelivered")
+    assert "stretto prompt a" in item.text
+    assert len(item.text) < 1200
+    assert "Line 399" not in item.text
+    assert "Line 399" in spine.messages("a")[0].text
+
+
 def test_a_dialog_becomes_a_question_and_its_answer_a_key(spine: Spine) -> None:
     habits(spine, "dialog=Do you trust this folder?")
     (spine.folder / "script.json").write_text(json.dumps({"tasks": {"a": turns([write("a.txt", "a\n")])}}))
@@ -146,8 +158,9 @@ def test_a_dialog_becomes_a_question_and_its_answer_a_key(spine: Spine) -> None:
 
 
 def test_who_has_no_interface_is_refused_before_anything_begins(spine: Spine) -> None:
+    spine.repo.commit("Settings", {"stretto.toml": '[agents.odd]\ntype = "acp"\ncommand = ["/bin/true"]\n'})
     with pytest.raises(StrettoError, match="cannot run in a pane") as caught:
-        spine.run(PLAN, agent="command:true")
+        spine.run(PLAN, agent="odd")
     assert caught.value.code == "no_pane"
     assert spine.tasks() == []
 

@@ -10,18 +10,22 @@ declaration: `DescribedAgent`.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from stretto.agents.declaration import Declaration
 from stretto.agents.programs import why_not_startable
 from stretto.agents.turn_rules import TurnRules, heard, of_table, runner
-from stretto.agents.turns import TurnsAgent, launch_turns
+from stretto.agents.turns import TurnsAgent, environment, launch_turns
 from stretto.core.errors import UsageError
 from stretto.core.model import AgentSpec
 from stretto.core.who import SKIP
 from stretto.interfaces import Launch, SessionContext, Signal
+
+PANE = Path(__file__).resolve().parent / "command_pane.py"
 
 
 class CommandAgent(TurnsAgent):
@@ -31,7 +35,7 @@ class CommandAgent(TurnsAgent):
     declaration: ClassVar[Declaration] = Declaration(
         type="command",
         about="any program, once for each turn",
-        can=frozenset({"questions", "usage"}),
+        can=frozenset({"pane", "questions", "usage"}),
     )
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
@@ -47,6 +51,12 @@ class CommandAgent(TurnsAgent):
         if not spec.turn:
             return launch_turns(spec.command + spec.args, spec, context)
         return launch_turns(runner(spec.command, of_table(spec.turn), spec.args), spec, context)
+
+    def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
+        """The same in a terminal, on which it shows what it likes. Raises UsageError for a spec without a command."""
+        turns = self.launch(spec, context)
+        argv = (sys.executable, "-I", "-S", str(PANE), *turns.argv)
+        return Launch("pane", argv, environment(spec, context), context.conversation, tui="command")
 
     def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """Lines of the runner are usage and ends of turns; each other line that is not blank is text."""

@@ -2,8 +2,8 @@
 
 Claude Code in a terminal begins with first steps, for which it wants to reach its vendor even where its model is
 somewhere else, then asks whether the key of its environment may be used, whether the folder is trusted, and whether it
-may really do everything unasked. What the person would answer was said to stretto already: by starting it there. Only
-homes of tasks are ever prepared like that, never the person's own.
+may really do everything unasked. Gemini CLI asks how it is to be paid for. What the person would answer was said to
+stretto already: by starting it there. Only homes of tasks are ever prepared like that, never the person's own.
 
 What is there already is the agent's, and as the agent left it: values are added, none is changed, and of something that
 cannot be understood nothing is.
@@ -26,6 +26,8 @@ _TAIL = 20
 
 def place(spec: AgentSpec, env: Mapping[str, str]) -> str | None:
     """The file, as a path below the home, in which its program keeps those answers; None: it asks nothing."""
+    if spec.type == "gemini":
+        return None if env.get("GEMINI_CLI_HOME") else ".gemini/settings.json"
     if spec.type != "claude":
         return None
     own = env.get("CLAUDE_CONFIG_DIR")
@@ -50,6 +52,8 @@ def answered(
     if not isinstance(kept, dict):
         return None
     said: dict[str, Any] = {**kept}
+    if spec.type == "gemini":
+        return None if "security" in kept else json.dumps({**kept, **_paid(env)}).encode()
     said.setdefault("hasCompletedOnboarding", True)
     if parse_permissions(permissions).skip:
         said.setdefault("bypassPermissionsModeAccepted", True)
@@ -59,6 +63,15 @@ def answered(
     if isinstance(projects, dict):
         said["projects"] = {**projects, **{each: _trusted(projects.get(each)) for each in folders}}
     return None if said == kept else json.dumps(said).encode()
+
+
+def _paid(env: Mapping[str, str]) -> dict[str, Any]:
+    """By the key of its environment, as its own order is; else by the login that it finds."""
+    if env.get("GOOGLE_GENAI_USE_VERTEXAI") == "true":
+        way = "vertex-ai"
+    else:
+        way = "gemini-api-key" if env.get("GEMINI_API_KEY") else "oauth-personal"
+    return {"security": {"auth": {"selectedType": way}}}
 
 
 def _trusted(project: Any) -> Any:

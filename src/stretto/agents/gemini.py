@@ -60,6 +60,8 @@ class GeminiAgent(AcpAgent):
         },
         keys=_KEYS,
         logins=("$GEMINI_CLI_HOME/.gemini/oauth_creds.json", "~/.gemini/oauth_creds.json"),
+        hosts=("generativelanguage.googleapis.com", "cloudcode-pa.googleapis.com", "oauth2.googleapis.com"),
+        servers=("GOOGLE_GEMINI_BASE_URL",),
         install="npm install -g @google/gemini-cli",
     )
 

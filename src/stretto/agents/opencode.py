@@ -76,6 +76,10 @@ class OpencodeAgent:
         },
         keys=_KEYS,
         logins=("$XDG_DATA_HOME/opencode/auth.json", "~/.local/share/opencode/auth.json"),
+        hosts=(
+            *("api.anthropic.com", "api.openai.com", "generativelanguage.googleapis.com", "openrouter.ai"),
+            *("opencode.ai", "models.dev"),
+        ),
         install="npm install -g opencode-ai",
     )
 

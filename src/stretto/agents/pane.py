@@ -22,7 +22,7 @@ SUFFIX = "/pane"
 _KNOWN = frozenset(
     {
         *("started", "turn_started", "text", "tool", "asked", "withdrawn", "usage", "turn_ended", "status", "notice"),
-        *("undelivered", "sign", "retry"),
+        *("undelivered", "sign", "retry", "worked"),
     }
 )
 #: dollars as an agent itself counts them

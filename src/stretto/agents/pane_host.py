@@ -9,7 +9,8 @@ Specification.
 - One message is under way at a time; the next one waits until the turn of the one before is over. How one is delivered,
   and when it is given up, is decided by core/delivery.py; what was given up is said once, and not tried again.
 - A turn that a message began is over when the agent's hooks or own files say so and the screen shows no work any more;
-  after an interrupt the screen is believed alone. Turns that the person begins in the terminal belong to no message.
+  after an interrupt the screen is believed alone. Turns that the person begins in the terminal belong to no message;
+  their end is told (`worked`).
 - What the agent does is judged by the daemon: what hooks and files report is passed on as signs (core/evidence.py).
 - A dialog becomes a question, and is withdrawn when it is gone. An answer is given only to the dialog that it was asked
   for, seen right before the key; one that stands there afterwards is asked about anew, as another question. What only
@@ -59,6 +60,7 @@ from stretto.terminal.tmux import Gone, Terminal
 TUIS: dict[str, str] = {
     "claude": "stretto.agents.claude_tui:ClaudeTui",
     "codex": "stretto.agents.codex_tui:CodexTui",
+    "command": "stretto.agents.command_tui:CommandTui",
     "gemini": "stretto.agents.gemini_tui:GeminiTui",
     "opencode": "stretto.agents.opencode_tui:OpencodeTui",
     "pi": "stretto.agents.pi_tui:PiTui",
@@ -100,7 +102,7 @@ class Host:
         self.input, self.ended = b"", False
         self.courier: Courier | Line | None = None
         self.began: str | None = None
-        self.running = self.interrupted = False
+        self.running = self.interrupted = self.theirs = False
         self.view = View()
         self.calm_since: float | None = None
         self.asked: tuple[str, Dialog] | None = None
@@ -220,6 +222,8 @@ class Host:
             arrived = delivery.squeezed(str(signal.data.get("prompt") or ""))
             if self.courier is not None and delivery.squeezed(self.courier.text) in arrived:
                 self.began = seen
+            elif not self.running:
+                self.theirs = True
         elif signal.type == "turn_ended":
             self.over(dict(signal.data))
         elif signal.type == "refused":
@@ -239,7 +243,9 @@ class Host:
         if self.running or self.began is not None:
             self.arrived()
             say(Signal("turn_ended", data))
-        self.running = self.interrupted = False
+        elif self.theirs:
+            say(Signal("worked", {"result": str(data.get("result"))}))
+        self.running = self.interrupted = self.theirs = False
 
     def work(self, facts: Facts) -> None:
         """Look at the screen and do what is due."""

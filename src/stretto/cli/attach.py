@@ -48,18 +48,21 @@ def attach_command(task: str, interrupt: bool, read_only: bool) -> None:
 
 def _found(task: str, interrupt: bool, read_only: bool) -> Json:
     """The terminal, as soon as there can be one."""
-    told = False
+    told, said = False, ""
     while True:
         try:
             return steer("attach", task=task, read_only=read_only or None)
         except StrettoError as error:
             if error.code not in ("turn_running", "busy"):
                 raise
+            why = error.message if error.code == "turn_running" else f"{task} is busy"
+            hint = str(error.hint or "").partition(", or: ")[0]
         if not told and interrupt:
             _interrupt(task)
-        elif not told:
-            note(f"{task} is in the middle of a turn; you get there at its end (Ctrl-C gives up, --interrupt hurries)")
-        told = True
+        elif why != said:
+            answer = f"; {hint}" if hint.startswith("stretto answer") else ""
+            note(f"{why}{answer}; you get there at the end of its turn (Ctrl-C gives up, --interrupt hurries)")
+        told, said = True, why
         time.sleep(_LOOK)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stretto.core import delivery
 from stretto.core.actions import (
     NOTHING,
     Action,
@@ -212,7 +213,8 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
         why = f": {turn.reason}" if turn.reason else ""
         text = f"it is not known whether this message reached the agent{why}; nothing is sent twice by itself: "
         key = f"undelivered:{turn.n}:{turn.session}:{turn.number}"
-        return ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, key, text + turn.text, n=turn.n)
+        shown = delivery.shortened(turn.text, f"stretto prompt {f.task.id}")
+        return ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, key, text + shown, n=turn.n)
     if turn.state is Delivery.QUEUED:
         if _held(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused")

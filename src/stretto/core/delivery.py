@@ -20,6 +20,8 @@ READY_S, SETTLE_S, SHOWN_S, BEGIN_S = 60.0, 0.3, 10.0, 5.0
 ENTERS = 4
 #: seconds between the two looks at an empty composer
 STEADY_S = 0.2
+#: lines and characters of a message that are shown beside other things
+SHOWN_LINES, SHOWN_CHARACTERS = 12, 800
 #: what is no letter of a message: all control characters but tab and newline
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _SPACE = re.compile(r"\s+")
@@ -159,6 +161,12 @@ def _entered(way: Way, look: Look) -> Step:
 def clean(text: str) -> str:
     """A message as it can be pasted: no control characters, which could end the paste or mean keys; lines as lines."""
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def shortened(text: str, whole: str) -> str:
+    """A message as it is shown where many things are: its beginning, and the command `whole` that shows all of it."""
+    shown = "\n".join(text.split("\n")[:SHOWN_LINES])[:SHOWN_CHARACTERS]
+    return text if shown == text else f"{shown.rstrip()} …\n({len(text)} characters in all: {whole})"
 
 
 def squeezed(text: str) -> str:

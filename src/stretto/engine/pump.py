@@ -35,7 +35,7 @@ from stretto.core.who import PANE
 from stretto.engine import believing
 from stretto.engine.acts.endings import back, fail_waiting, limit_passed
 from stretto.engine.acts.rows import add_control, close_permissions, open_item, short_id
-from stretto.engine.acts.takeover import hand_back
+from stretto.engine.acts.takeover import hand_back, take_up
 from stretto.engine.parts import Parts
 from stretto.interfaces import ShimState, Signal
 from stretto.store.sqlite import Reader, Writer
@@ -333,6 +333,11 @@ class _Taker:
     def _on_sign(self, data: dict[str, Any]) -> None:
         if data.get("what") == What.WORKING.value and self.session.parser.get("attended"):
             self.state["worked"] = True
+
+    def _on_worked(self, data: dict[str, Any]) -> None:
+        """In a terminal that was opened for the person, all that they did is one turn, when they leave."""
+        if not self.session.parser.get("attended"):
+            take_up(self.tx, self.session)
 
     def _on_notice(self, data: dict[str, Any]) -> None:
         self.tx.event("session.notice", task=self.session.task, session=self.session.id, text=str(data["text"]))

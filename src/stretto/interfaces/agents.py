@@ -58,6 +58,7 @@ class Signal:
     reply{request, data}: a record for the agent that nobody has to be asked for · unfit{reason}: it cannot begin, so
     the session is over and the turn that waits for it failed · notice{text}: something that the person should know ·
     sign{source, what, text, at, until}: a sign by itself (core.evidence), from a source other than the protocol ·
+    worked{result}: a turn that the person began in its terminal is over ·
     undelivered{reason, touched}: the message did not reach the agent, as far as anyone knows ·
     quota{windows: [{window, used, resets_at, exhausted}]}: how full the vendor's windows are, as a share of 1
     """

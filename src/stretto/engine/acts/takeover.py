@@ -55,12 +55,7 @@ def attach(parts: Parts, f: Facts, *, look: bool) -> Session:
             hint=f"stretto explain {f.task.id}",
         )
     if f.turn_running:
-        raise StrettoError(
-            f"{f.task.id} is in the middle of a turn",
-            code="turn_running",
-            object=f.task.uid,
-            hint=f"wait for its end, or: stretto attach --interrupt {f.task.id}",
-        )
+        raise _running(f)
     reason = parts.agent(adapter_of(spec.type, PANE)).probe(spec, workspace_env(parts, f))
     if reason is not None:
         raise StrettoError(reason, code="agent_missing", object=spec.name, hint="stretto doctor")
@@ -74,15 +69,36 @@ def attach(parts: Parts, f: Facts, *, look: bool) -> Session:
     return new_session(parts, f, session, attended=PATIENCE)
 
 
+def _running(f: Facts) -> StrettoError:
+    """Why nobody can go there yet; a turn that waits for an answer is not waited for."""
+    asked = next((i for i in f.open_items if i.kind in (ItemKind.QUESTION, ItemKind.PERMISSION)), None)
+    what = (
+        "is in the middle of a turn" if asked is None else f"waits for your answer: {asked.text.splitlines()[0][:200]}"
+    )
+    hint = "wait for its end" if asked is None else f"stretto answer {asked.id}"
+    return StrettoError(
+        f"{f.task.id} {what}",
+        code="turn_running",
+        object=f.task.uid,
+        hint=f"{hint}, or: stretto attach --interrupt {f.task.id}",
+    )
+
+
 def _alive(parts: Parts, session: Session) -> bool:
     state = parts.shims.state(Path(session.folder))
     return state.alive is True and state.exit is None
 
 
 def hand_back(tx: Writer, session: Session) -> None:
-    """A person has left the terminal of a session: what they did there is a turn of its own."""
+    """A person has left the terminal of a session that was opened for them."""
+    if session.parser.get("worked"):
+        take_up(tx, session)
+
+
+def take_up(tx: Writer, session: Session) -> None:
+    """What a person did in the terminal of a session becomes a turn; what was asked or approved before is void."""
     task = tx.one(Task, "uid = ?", session.task)
-    if task is None or task.outcome is not None or not session.parser.get("worked"):
+    if task is None or task.outcome is not None:
         return
     rows.withdraw_entries(tx, task.uid, WORKED)
     rows.close_items(tx, task.uid, WORKED, keep=(ItemKind.QUESTION, ItemKind.PERMISSION))
