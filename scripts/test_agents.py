@@ -30,7 +30,7 @@ TURNS = ("qwen", "aider", "mini")
 TURN_SUITE = "test_agents_turns.py"
 #: where the tests of real agents are, and those of their own interfaces, which only `--all` runs with them
 SUITES = ("test_agents_real.py", "test_agents_answers.py")
-PANE_SUITES = ("test_agents_pane.py", "test_claude_pane.py")
+PANE_SUITES = ("test_agents_pane.py", "test_claude_pane.py", "test_more_agents.py")
 #: test -> what it shows
 ROWS = {
     "test_two_at_once_land_and_never_mix_and_nothing_is_written_elsewhere": (

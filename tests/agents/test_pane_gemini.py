@@ -60,6 +60,11 @@ def test_it_works_while_its_title_says_so_even_before_it_is_ready() -> None:
     assert GeminiTui().view(read(shown, "✦  Working… (work)")).working
 
 
+def test_a_composer_that_takes_no_keys_yet_is_none() -> None:
+    shown = (GOLDEN / "idle.screen").read_text().partition("\n")[2]
+    assert GeminiTui().view(read(shown, "◇  Ready (work)", taken=False)) == View(working=True)
+
+
 def test_a_permission_is_allowed_or_denied_by_its_own_keys() -> None:
     dialog = view("permission").dialog
     assert dialog is not None

@@ -23,6 +23,7 @@ from stretto.core.delivery import Act, Look, Step
 from stretto.core.errors import StrettoError
 from stretto.terminal import words
 from stretto.terminal.pane import Courier, Pane
+from stretto.terminal.screen import Screen
 from stretto.terminal.tmux import FLOOR, Gone, Terminal, version
 from tests.support.waiting import wait_for
 
@@ -73,6 +74,41 @@ def test_a_screen_that_speaks_like_tmux_is_only_a_screen(terminal: Terminal) -> 
     for _ in range(30):
         assert pane.look().text.count("%end") == 20
         assert terminal.command("display-message", "-p", "mine") == "mine"
+
+
+def test_it_is_seen_when_a_program_begins_to_read_keys(terminal: Terminal, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    script = f'echo drawn; until [ -e "{go}" ]; do sleep 0.02; done; stty raw; sleep 600'
+    terminal.start("keys", ["/bin/sh", "-c", script], tmp_path)
+    pane = Pane(terminal, "keys")
+
+    def look() -> Screen:
+        pane.facts()
+        return pane.look()
+
+    wait_for(lambda: "drawn" in look().text)
+    assert not look().taken
+    go.touch()
+    wait_for(lambda: look().taken)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_paste_is_marked_for_a_program_that_has_not_asked_for_it_yet(
+    terminal: Terminal, tmp_path: Path, marked: bool
+) -> None:
+    got = tmp_path / "got"
+    terminal.start("keys", ["/bin/sh", "-c", f'stty raw -echo; exec cat > "{got}"'], tmp_path)
+    pane = Pane(terminal, "keys")
+
+    def taken() -> bool:
+        pane.facts()
+        return pane.look().taken
+
+    wait_for(taken)
+    pane.paste("one!\ntwo?", marked=marked)
+    pane.type(".")
+    wait_for(lambda: got.exists() and got.read_bytes().endswith(b"."))
+    assert got.read_bytes() == (b"\x1b[200~one!\ntwo?\x1b[201~." if marked else b"one!\ntwo?.")
 
 
 def test_what_a_reply_is_and_what_is_none() -> None:

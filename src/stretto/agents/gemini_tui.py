@@ -1,11 +1,11 @@
 """Gemini CLI's own interface in a terminal, as we read it (verified with 0.61.0).
 
 What it shows: a composer below the last rule, dialogs with numbered options in a frame, `esc to cancel` while it works;
-the terminal's title tells the same in a sign, and also that it is not ready yet. Before it is, a paste would arrive as
-single keys. What it writes: a recording, a JSON object a line, to which a conversation that is resumed goes on. A
-request stands there twice, without and then with the tools that it called; no line says that a turn is over: it is when
-the model called no tool and the screen is calm. Hooks would need a settings file that it reads from nowhere but folders
-of root, or the person's own.
+the terminal's title tells the same in a sign, and also that it is not ready yet. It draws its composer before it reads
+keys: a paste would then arrive as single ones, and some of them switch modes. What it writes: a recording, a JSON
+object a line, to which a conversation that is resumed goes on. A request stands there twice, without and then with the
+tools that it called; no line says that a turn is over: it is when the model called no tool and the screen is calm.
+Hooks would need a settings file that it reads from nowhere but folders of root, or the person's own.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ class GeminiTui(Tui):
     """`type = "gemini"` in a pane."""
 
     interrupt: tuple[str, ...] = ("Escape",)
+    marked = True
 
     def view(self, screen: Screen) -> View:
-        """A composer, or a dialog in its place."""
+        """A composer, or a dialog in its place; what is drawn before it reads keys is neither yet."""
+        if not screen.taken:
+            return View(working=True)
         text = _composer(screen)
         if text is None:
             return View(dialog=_dialog(screen))

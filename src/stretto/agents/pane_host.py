@@ -307,7 +307,7 @@ class Host:
     def take_up(self, text: str, now: float) -> Courier | Line:
         """A message, ready to be brought to the agent as it wants it."""
         if self.channel is None:
-            return Courier(self.pane, text, now)
+            return Courier(self.pane, text, now, marked=self.tui.marked)
         return Line(self.channel, text, lambda text: self.tui.turn(text, self.state), now)
 
     def tell(self, line: str) -> None:

@@ -78,11 +78,12 @@ class Place:
 class Tui(Protocol):
     """How to read one agent's interface, and to speak with it. `interrupt`: the keys that end its turn.
 
-    `witness`: what its lines are worth.
+    `witness`: what its lines are worth. `marked`: it may show a composer before it has asked for marks around pastes.
     """
 
     interrupt: tuple[str, ...] = ()
     witness: Source = Source.FILE
+    marked: bool = False
 
     def view(self, screen: Screen) -> View:
         """What a screen says."""

@@ -17,12 +17,13 @@ _FAINT, _NORMAL, _RESET = "2", "22", ("", "0")
 class Screen:
     """`lines`: all that is to be read; `bright`: the same without what is drawn faint (blanks in its place).
 
-    `title`: what its program calls the terminal.
+    `title`: what its program calls the terminal. `taken`: its program reads keys; before it does, they are the line's.
     """
 
     lines: tuple[str, ...]
     bright: tuple[str, ...]
     title: str = ""
+    taken: bool = True
 
     @property
     def text(self) -> str:
@@ -35,7 +36,7 @@ class Screen:
         return "\n".join([line for line in self.lines if line.strip()][-12:])
 
 
-def read(captured: str, title: str = "") -> Screen:
+def read(captured: str, title: str = "", *, taken: bool = True) -> Screen:
     """The screen of `capture-pane -p -e`."""
     plain: list[str] = []
     bright: list[str] = []
@@ -51,7 +52,7 @@ def read(captured: str, title: str = "") -> Screen:
         _put(line[at:], faint, whole, lit)
         plain.append("".join(whole).rstrip())
         bright.append("".join(lit).rstrip())
-    return Screen(tuple(plain), tuple(bright), title)
+    return Screen(tuple(plain), tuple(bright), title, taken)
 
 
 def _put(text: str, faint: bool, whole: list[str], lit: list[str]) -> None:
