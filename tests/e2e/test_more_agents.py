@@ -207,7 +207,7 @@ def test_in_a_sandbox_it_has_its_login_and_its_model_and_nothing_else(stage: Mor
     outside = ("XDG_", "HOME", "GIT_")
     kept = [line for line in path.read_text().splitlines() if not line.startswith(outside)]
     hosts = [f"localhost:{port}"] if name == "opencode" else []  # Gemini CLI's is named by its variable
-    node = str(ROOT / ".cache" / "pi")  # the node that its launcher names
+    node = str(ROOT / ".cache")  # what its launcher names, and the node that it names
     path.write_text(
         "\n".join([*kept, "[sandbox]", f"network = {json.dumps(hosts)}", f"read = [{json.dumps(node)}]", ""])
     )
