@@ -110,7 +110,14 @@ ANYTHING = st.builds(
         st.builds(Need, st.just("r/b"), st.just("b"), optional(st.sampled_from(sorted(TERMINAL))), st.booleans()),
         max_size=3,
     ).map(tuple),
-    session=optional(st.builds(rows.session, ended_at=optional(st.just(190.0)))),
+    session=optional(
+        st.builds(
+            rows.session,
+            ended_at=optional(st.just(190.0)),
+            conversation=optional(st.just("c")),
+            parser=st.sampled_from([{}, {"began": True}, {"began": True, "volatile": True}]),
+        )
+    ),
     messages=st.lists(MESSAGES, max_size=4, unique_by=lambda m: m.n).map(
         lambda ms: tuple(sorted(ms, key=lambda m: m.n))
     ),
@@ -168,6 +175,24 @@ def test_a_paused_task_starts_nothing(found):
         assert next(m for m in held.messages if m.n == action.n).state is not Delivery.QUEUED or (
             next(m for m in held.messages if m.n == action.n).kind is not MessageKind.TURN
         )
+
+
+def paused(parser, turn=None, **session):
+    found = facts(
+        messages=(turn or rows.turn(),), run=rows.run(paused=True), session=rows.session(parser=parser, **session)
+    )
+    return decide(found, LIMITS).action
+
+
+def test_a_pause_ends_the_agent_once_it_has_nothing_to_do():
+    began = {"began": True}
+    assert paused(began, conversation="c") == act.Stop(reason="paused")
+    assert paused(began, conversation="c", ended_at=190.0) == act.NOTHING
+    assert paused(began, rows.turn(settled=False), conversation="c") != act.Stop(reason="paused")
+    assert paused({}, conversation="c") == act.NOTHING, "what it was told would be lost with it"
+    assert paused(began) == act.NOTHING
+    for word in ("volatile", "attended", "handshake", "refused"):
+        assert paused({**began, word: True}, conversation="c") != act.Stop(reason="paused"), word
 
 
 @given(ANYTHING)

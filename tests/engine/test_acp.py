@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from stretto.core.errors import StrettoError
 from stretto.core.model import Item, TurnResult, Usage
 from stretto.reads.shapes import usage_of
 from stretto.testing.acpagent import USAGE
+from tests.checks.test_keeper import sleeping
 from tests.engine.spine import Spine, plan, running, task
 from tests.support.world import SOURCES
 
@@ -102,6 +104,30 @@ def test_interrupt_and_continue_keep_the_process(spine: Spine) -> None:
     item(spine, "review")
     assert [m.result for m in spine.messages("one")] == [TurnResult.INTERRUPTED, TurnResult.OK]
     assert spine.session("one").generation == 1
+
+
+@pytest.mark.parametrize("loads", [True, False], ids=["loads", "forgets"])
+def test_a_pause_ends_an_idle_agent_unless_it_would_forget(spine: Spine, loads: bool) -> None:
+    configure(spine, "skip", *(() if loads else ("--no-load",)))
+    number = str(1_000_000 + secrets.randbelow(1_000_000_000))
+    spec = f"[[sh=setsid sleep {number} > /dev/null 2>&1 &]] {EDIT.format('one')} [[on=comment say=Went on.]]"
+    spine.run(plan(does("one", spec)), agent="own", unsandboxed=True, approve="human")
+    item(spine, "review")
+    conversation = spine.session("one").conversation
+    assert sleeping(int(number)), "while it is looked at, what its agent has started goes on"
+    spine.call("pause", task="one")
+    if loads:
+        spine.wait(lambda: not sleeping(int(number)))
+        spine.wait(lambda: spine.session("one").end_reason == "paused")
+    assert item(spine, "review"), "it still waits for you"
+    spine.call("resume", task="one")
+    spine.call("send", task="one", text="Go on.")
+    spine.wait(lambda: len(spine.messages("one")) == 2 and spine.messages("one")[1].settled)
+    after = spine.session("one")
+    assert spine.messages("one")[1].result is TurnResult.OK
+    assert (after.conversation, after.generation) == (conversation, 2 if loads else 1)
+    if not loads:
+        assert sleeping(int(number))
 
 
 def test_an_interrupt_takes_back_what_is_asked(spine: Spine) -> None:

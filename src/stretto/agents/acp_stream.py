@@ -57,6 +57,8 @@ def parse_line(line: bytes, state: Json) -> list[Signal]:
 def _initialized(message: Json, state: Json) -> Iterator[Signal]:
     """Now it takes the opening of a session, once."""
     opening = as_text(state.pop("opening", ""))
+    if not as_object(as_object(message.get("result")).get("agentCapabilities")).get("loadSession"):
+        state["volatile"] = True
     if "error" in message:
         yield from _unfit(message, state)
     elif opening:

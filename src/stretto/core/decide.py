@@ -47,6 +47,7 @@ from stretto.core.model import (
     State,
     TurnResult,
 )
+from stretto.core.rest_rules import at_rest
 from stretto.core.who import agent_of, next_agent
 
 #: the reason of a task that stands still because it is paused
@@ -61,7 +62,7 @@ def decide(facts: Facts, limits: Limits) -> Decision:
     for rule in RULES:
         decision = rule(facts, limits)
         if decision is not None:
-            return decision if facts.spent is None else within_budget(facts, decision)
+            return at_rest(facts, decision if facts.spent is None else within_budget(facts, decision))
     raise AssertionError("the last rule always speaks")
 
 

@@ -95,7 +95,17 @@ class World(Rows):
             number = session.generation + 1 if session else 1
             name = f"{life.task.uid}#{number}"
             life.session = Session(
-                name, life.task.uid, "implementer", "sim", None, "stream", None, number, f"/h/{name}", self.now
+                name,
+                life.task.uid,
+                "implementer",
+                "sim",
+                None,
+                "stream",
+                f"of {life.task.uid}",
+                number,
+                f"/h/{name}",
+                self.now,
+                parser={"began": True},
             )
             life.shims[name] = Shim(name)
             self.stamp += 1
