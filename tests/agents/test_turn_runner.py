@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stretto.agents import turn_rules
 from stretto.agents.turn_rules import TurnRules, heard, runner
 from stretto.agents.turn_runner import Reading, at, number, parsed
 from stretto.core.model import Usage
@@ -232,6 +233,21 @@ def test_what_holds_its_output_open_does_not_hold_the_turn(tmp_path: Path) -> No
     with start(tmp_path, script, TurnRules()) as process:
         assert process.wait(30) == 0
         os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("key", ["pattern", "usage"])
+def test_a_pattern_that_never_ends_ends_the_reading_and_not_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    hopeless = "(?:(?P<input>[0-9]+)+)+x"
+    rules = TurnRules(usage={"pattern": hopeless}) if key == "usage" else TurnRules(fails={"pattern": hopeless})
+    argv = turn_rules.runner((sys.executable, "-c", "print('1' * 4000); print('then')"), rules, ())
+    soon = f"import sys; sys.path.insert(0, {argv[3]!r}[:-15]); import turn_runner as r; r.SLOW = 0.2"
+    program = f"{soon}; code = r.main(sys.argv[1:]); r.os._exit(code)"
+    monkeypatch.setattr(f"{__name__}.runner", lambda *_: (argv[0], "-I", "-S", "-c", program, argv[4]))
+    code, own, signals = play(tmp_path, "", rules)
+    assert (code, own) == (1, ["1" * 4000, "then"])
+    assert [(result, reason[:9]) for result, reason in ended(signals)] == [("failed", "a pattern")]
 
 
 @pytest.mark.parametrize(

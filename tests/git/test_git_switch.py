@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stretto.core.errors import StrettoError
+from stretto.git import switch
 from stretto.git.repository import Repository
 from tests.git.test_git_checkout import everything
 
@@ -139,3 +140,50 @@ def test_what_the_person_did_after_a_kill_is_not_taken_for_ours(person: Any, rep
         repository.switch_checkout("work", main)
     assert refused.value.code == "checkout_dirty"
     assert everything(person) == before
+
+
+def test_an_ignored_file_that_was_committed_meanwhile_stays(person: Any, repository: Repository) -> None:
+    main, _ = two_branches(person)
+    for name, mode in (("mine.o", 0o600), ("build/deep/thing", 0o640)):
+        person.write(name, "the person's")
+        (person.path / name).chmod(mode)
+    repository.switch_checkout("task", main)
+    person.git("add", "-f", "build/deep/thing")
+    person.write(".gitignore", "")  # whoever commits all commits what was ignored before
+    person.git("add", "-A")
+    task = person.commit("task", new="1\n")
+    repository.switch_checkout("main", main)
+    assert (person.path / "mine.o").read_text() == (person.path / "build/deep/thing").read_text() == "the person's"
+    assert (person.path / "mine.o").stat().st_mode & 0o777 == 0o600
+    assert not (person.path / "new").exists()
+    assert person.git("status", "--porcelain") == ""
+    person.write("mine.o", "changed since")
+    with pytest.raises(StrettoError) as refused:
+        repository.switch_checkout("task", main)
+    assert refused.value.code == "checkout_dirty"
+    assert "mine.o" in refused.value.message
+    person.write("mine.o", "the person's")
+    repository.switch_checkout("task", main)
+    assert person.git("rev-parse", "HEAD") == task
+    assert person.git("status", "--porcelain") == ""
+
+
+def test_who_switches_while_we_look_is_not_overruled(
+    person: Any, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main, _ = two_branches(person)
+    person.git("branch", "theirs")
+    look = switch._shown
+
+    def slow(*given: Any) -> str:
+        found = look(*given)
+        person.git("switch", "-q", "theirs")
+        return found
+
+    monkeypatch.setattr(switch, "_shown", slow)
+    with pytest.raises(StrettoError) as refused:
+        repository.switch_checkout("work", main)
+    assert refused.value.code == "ref_moved"
+    assert repository.current_branch() == "theirs"
+    assert person.git("status", "--porcelain") == ""
+    assert not (person.path / ".git" / "index.lock").exists()

@@ -249,3 +249,28 @@ def test_how_a_server_has_to_prove_itself_reaches_libpq(monkeypatch: pytest.Monk
     env = server.environment("shop")
     assert (env["PGSSLMODE"], env["PGSSLROOTCERT"]) == ("verify-full", "/etc/ca.pem")
     assert Server(parse("postgresql://ann@db/shop")).environment("shop")["PGSSLMODE"] == "disable"
+
+
+def test_a_role_of_somebody_else_keeps_its_name_and_password(shop: Shop) -> None:
+    found = shop.branches()
+    name = found._name("run-aaaa/one", "task")
+    shop.cluster.admin.run(f"CREATE ROLE {name} LOGIN PASSWORD 'theirs'; COMMENT ON ROLE {name} IS 'do not touch';")
+    with pytest.raises(StrettoError) as refused:
+        shop.make("run-aaaa/one", found)
+    assert refused.value.code == "database_taken"
+    done = query(shop.cluster.url(name, shop.name).text(), {"PGPASSWORD": "theirs"}, "SELECT 1")
+    assert done.stdout == "1\n"
+    asked = f"SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = '{name}';"
+    assert shop.cluster.admin.value(asked) == "do not touch"
+    assert (found.known(), found.provider.found()) == ([], {})
+    shop.cluster.admin.run(f"DROP ROLE {name};")
+
+
+def test_a_role_that_may_do_more_is_never_given_to_tasks(shop: Shop) -> None:
+    found = shop.branches()
+    group = found.provider._group  # type: ignore[attr-defined]  # of this provider alone
+    shop.cluster.admin.run(f"CREATE ROLE {group} NOLOGIN CREATEDB;")
+    with pytest.raises(StrettoError) as refused:
+        shop.make("run-aaaa/one", found)
+    assert (refused.value.code, refused.value.object) == ("database_taken", group)
+    shop.cluster.admin.run(f"DROP ROLE {group};")

@@ -12,8 +12,8 @@ with it, and what was there before stays.
 What the program prints is passed on as it is. Between whole lines stand ours, each an object with the one key
 `stretto`: {usage, id, model} for each request that was read, again when more is known of it; {result, reason} as the
 last one, where the words of the program say more than its exit code. A line of the program that looks like ours gets a
-space before it. Patterns are tried here and not in the daemon: one that never comes to an end holds up this turn and
-nothing else.
+space before it. Patterns are tried here and not in the daemon. When they keep the processor for `SLOW` seconds over
+what was read at once, none is tried any more: the turn has failed, and the program's output is passed on.
 
 A turn has failed although the exit code is 0 if a line matches `pattern` and none after it `again`, if none matches
 `unless`, if the document of the usage does not have the values of `holds`, or if `silent` and no usage was read. What
@@ -29,26 +29,32 @@ import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tempfile
-import threading
+import time
 from collections import deque
 from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
     from typing import Any
 
 TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
 #: seconds between two looks at a file, and those for output that comes after the program's end
 EVERY, AFTER = 0.25, 1.0
+#: seconds of the processor that patterns may take for what was read at once
+SLOW = 30.0
 #: bytes of a line that patterns see, of a document that is read, and of a text that fits into one argument
 LINE, DOCUMENT, ARGUMENT = 1 << 16, 64 << 20, 120_000
+#: bytes that are read at once, and after which the beginning of a line is passed on
+CHUNK, LONG = 1 << 16, 1 << 20
 #: lines that are looked at for the reason of an end
 LAST = 5
 #: how a failure is known, and how lines of ours begin
@@ -184,15 +190,23 @@ class Watched:
         return lines
 
 
+class TooSlow(Exception):
+    """Patterns took too long."""
+
+
+def _too_slow(signum: int, frame: FrameType | None) -> None:
+    raise TooSlow  # the search looks for signals while it goes on
+
+
 class Turn:
-    """One run of the program."""
+    """One run of the program. One thread: only the first one is interrupted in the middle of a search."""
 
     def __init__(self, job: dict[str, Any], folder: str) -> None:
         self.job, self.folder = job, folder
         self.file = Path(os.environ.get("STRETTO_PROMPT_FILE", ""))
         self.name = f"{os.environ.get('STRETTO_SESSION', '')}-{self.file.stem}"
-        self.lock = threading.Lock()
-        self.whole_line, self.begun, self.ended = True, b"", False
+        self.whole_line, self.begun, self.ended, self.slow = True, b"", False, False
+        self.held = b""
         self.rules = job.get("fails", {})
         self.patterns = {name: re.compile(self.rules[name]) for name in PATTERNS if name in self.rules}
         self.limited = re.compile(self.rules["limited"]) if "limited" in self.rules else None
@@ -225,21 +239,18 @@ class Turn:
         given = self.file if self.job.get("input") else Path(os.devnull)
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self.on_signal)
+        signal.signal(signal.SIGVTALRM, _too_slow)
         before = self.litter()
         try:
             with given.open("rb") as stdin:
                 child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
         except OSError as error:
             return self.fail(f"{argv[0]} cannot be started: {error.strerror}", 127)
-        reader = threading.Thread(target=self.pass_on, args=(child,), daemon=True)
-        reader.start()
-        code = self.wait(child)
-        reader.join(AFTER)
+        code = self.attend(child)
         for path in self.litter() - before:
             shutil.rmtree(path, ignore_errors=True)
-        with self.lock:
-            self.finish()
-            return self.judge(code)
+        self.finish()
+        return self.judge(code)
 
     def litter(self) -> set[Path]:
         """Folders of the program's own that are in the worktree now."""
@@ -250,28 +261,52 @@ class Turn:
         """It is the program's as well; we only remember."""
         self.ended = True
 
-    def wait(self, child: subprocess.Popen[bytes]) -> int:
-        """Until the program's end, with looks at its file."""
+    def attend(self, child: subprocess.Popen[bytes]) -> int:
+        """Until the program's end, and a little longer while something holds its output open; its exit code."""
+        output = child.stdout.fileno() if child.stdout else None
+        looked = time.monotonic()
+        over = None
         while True:
-            try:
-                return child.wait(EVERY)
-            except subprocess.TimeoutExpired:
-                with self.lock:
-                    if self.whole_line:
-                        self.look()
+            if output is not None and select.select([output], [], [], EVERY)[0]:
+                data = os.read(output, CHUNK)
+                self.pass_on(data)
+                output = output if data else None
+            elif output is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(EVERY)
+            now = time.monotonic()
+            if self.whole_line and now - looked >= EVERY:
+                looked = now
+                self.look()
+            code = child.poll()
+            if code is not None:
+                over = over or now + AFTER
+                if output is None or now > over:
+                    return code
 
-    def pass_on(self, child: subprocess.Popen[bytes]) -> None:
-        """The program's output, and between its lines what they tell."""
-        for line in iter(lambda: child.stdout.readline(1 << 20) if child.stdout else b"", b""):
-            with self.lock:
-                put(b" " + line if self.whole_line and line.startswith(OURS) else line)
-                self.whole_line = line.endswith(b"\n")
-                self.begun = (self.begun + line)[:LINE]
-                if self.whole_line:
-                    self.hear()
+    def pass_on(self, data: bytes) -> None:
+        """The program's output, and between its lines what they tell. A line is passed on when it is whole or long."""
+        *lines, self.held = (self.held + data).split(b"\n")
+        for line in lines:
+            self.line(line + b"\n")
+        if len(self.held) >= LONG or not data:
+            self.line(self.held)
+            self.held = b""
+
+    def line(self, line: bytes) -> None:
+        """A line, or a part of a long one."""
+        if not line:
+            return
+        put(b" " + line if self.whole_line and line.startswith(OURS) else line)
+        self.whole_line = line.endswith(b"\n")
+        if len(self.begun) < LINE:
+            self.begun = (self.begun + line)[:LINE]
+        if self.whole_line:
+            self.hear()
 
     def finish(self) -> None:
         """What it said without ending the line, and what came to the files at the last."""
+        self.line(self.held)
         if not self.whole_line:
             self.end_line()
             self.hear()
@@ -280,10 +315,15 @@ class Turn:
     def hear(self) -> None:
         """What a line says of usage and of failure."""
         line, self.begun = self.begun, b""
-        self.tell(self.spoken.line(line) if self.spoken else ())
         text = line.decode("utf-8", "replace").strip()
         if text:
             self.last.append(text)
+        with self.in_time():
+            self.tell(self.spoken.line(line) if self.spoken else ())
+            self.match(text)
+
+    def match(self, text: str) -> None:
+        """What a line says of failure."""
         for name, pattern in self.patterns.items():
             found = pattern.search(text)
             if found and name == "again":
@@ -293,7 +333,18 @@ class Turn:
 
     def look(self) -> None:
         """Tell what the files have."""
-        self.tell(self.watched.news() if self.watched else ())
+        with self.in_time():
+            self.tell(self.watched.news() if self.watched else ())
+
+    @contextlib.contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Patterns may be tried in the block, as long as none is slow."""
+        try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, SLOW)
+            yield
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        except TooSlow:
+            self.slow, self.patterns, self.limited, self.spoken, self.watched = True, {}, None, None, None
 
     def tell(self, news: Iterable[dict[str, Any]]) -> None:
         """Lines of ours stand by themselves."""
@@ -312,11 +363,15 @@ class Turn:
         code = code if code >= 0 else 128 - code
         if self.ended:
             return code or ENDED
+        if self.slow:
+            return self.fail(f"a pattern of `usage` or `fails` took more than {SLOW:.0f} seconds", code or 1)
         reason = self.matched.get("pattern") or (self.why_failed() if code == 0 else None)
         if code == 0 and reason is None:
             return 0
         said = [self.matched["pattern"]] if "pattern" in self.matched else list(self.last)
-        limits = [line[:500] for line in said if self.limited and self.limited.search(line)]
+        limits: list[str] = []
+        with self.in_time():
+            limits = [line[:500] for line in said if self.limited and self.limited.search(line)]
         if limits:
             say({"result": "limited", "reason": limits[-1]})
             return NOT_NOW

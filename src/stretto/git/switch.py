@@ -3,10 +3,12 @@
 Specification.
 - Only a clean checkout is switched: nothing changed, staged or untracked, no paused operation, nothing that git ignores
   in the way of a file. Else it is a refusal that names the paths, and nothing has changed. Nothing is ever deleted but
-  files that are exactly as the commit at HEAD has them.
+  files that are exactly as the commit at HEAD has them; of those what git ignores by the rules of the other commit
+  stays: a file of the person's that was committed by force, or while it was not ignored, is still theirs.
 - First the files, then HEAD, then the index, the latter two under git's own lock for the index. HEAD is the proof:
   as long as it says the old branch, the same call completes what a crash has left, and takes for the person's whatever
   is neither as the old commit has it nor as the new one.
+- Who commits or switches while we look is not overruled: HEAD is looked at again under the lock.
 - A branch that moves just while the checkout is switched to it is followed.
 - HEAD's log says it as git does, so that `git switch -` leads back.
 - No hook runs.
@@ -14,11 +16,14 @@ Specification.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from stretto import files
-from stretto.core.errors import StrettoError
+from stretto.core.errors import Conflict, StrettoError
 from stretto.failpoints import failpoint
 from stretto.git import checkout, diff, index, refs, run, shadow, survey
 from stretto.git.context import Context, read_config
@@ -30,7 +35,7 @@ def switch_checkout(context: Context, branch: str | None, commit: str) -> None:
     """Let the main checkout show `branch`, made at `commit` unless it is there; None: the commit itself, detached.
 
     Safe to repeat. Raises StrettoError (`checkout_dirty` with the paths in details, `busy`, `sparse_checkout`,
-    `branch_checked_out`, `branch_in_the_way`), Conflict (`index_locked`): then nothing has changed.
+    `branch_checked_out`, `branch_in_the_way`), Conflict (`index_locked`, `ref_moved`): then nothing has changed.
     """
     run.oid(commit)
     worktree = Worktree(context.root, context.common)
@@ -53,7 +58,9 @@ def switch_checkout(context: Context, branch: str | None, commit: str) -> None:
         _require_clean(context, worktree, place, old, commit)
         full = replace(place, index=place.git_dir / "index.full")
         start = _shown(context, place, full, old, commit)
+        start = _without_ignored(context, full, start, commit)
         with index.locked(worktree, commit) as write:
+            _require_unmoved(context, at, old)
             failpoint("daemon.git.checkout_switch.before")
             run.run(full, "read-tree", "-m", "-u", start, commit, timeout=run.LONG)
             failpoint("daemon.git.checkout_switch.written")
@@ -127,6 +134,47 @@ def _shown(context: Context, place: run.Place, full: run.Place, old: str, new: s
         if error.code != "checkout_dirty":
             raise
         raise dirty(context, error.details["paths"]) from error
+
+
+def _without_ignored(context: Context, full: run.Place, start: str, new: str) -> str:
+    """The tree that the files are taken for, without those that `new` would take away although it ignores them."""
+    change = diff.changed_paths(context, start, new)
+    added = {path for path, (before, _) in change.items() if not before}
+    folders = {str(parent) for path in added for parent in PurePosixPath(path).parents}
+    gone = [path for path, (_, after) in change.items() if not after and path not in folders]
+    gone = [path for path in gone if not any(str(parent) in added for parent in PurePosixPath(path).parents)]
+    kept = _ignored(context, full, new, gone) if gone else []
+    if not kept:
+        return start
+    listing = b"".join(os.fsencode(path) + b"\0" for path in kept)
+    run.run(full, "update-index", "--force-remove", "-z", "--stdin", input=listing, timeout=run.LONG)
+    return run.text(run.run(full, "write-tree", timeout=run.LONG))
+
+
+def _ignored(context: Context, place: run.Place, commit: str, paths: list[str]) -> list[str]:
+    """Those of the paths that git would ignore if the files were those of a commit."""
+    names = sorted({str(parent / ".gitignore") for path in paths for parent in PurePosixPath(path).parents})
+    rules = diff.read_blobs(context, [f"{commit}:{name}" for name in names])
+    with tempfile.TemporaryDirectory(prefix="stretto-rules-") as folder:
+        for name, text in zip(names, rules, strict=True):
+            if text is not None:
+                target = Path(folder, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(text)
+        listing = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        words = ("check-ignore", "-z", "--stdin", "--no-index")
+        done = run.run(replace(place, work_tree=Path(folder)), *words, input=listing, ok=(0, 1), timeout=run.LONG)
+    return run.fields(done.stdout)
+
+
+def _require_unmoved(context: Context, at: str, old: str) -> None:
+    """Under the lock, HEAD must be what we looked at."""
+    if (_head(context), refs.resolve(context, "HEAD")) != (at, old):
+        raise Conflict(
+            f"your checkout {context.root} was switched or committed in just now",
+            object=str(context.root),
+            code="ref_moved",
+        )
 
 
 def dirty(context: Context, paths: Iterable[str]) -> StrettoError:

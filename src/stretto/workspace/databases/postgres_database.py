@@ -10,7 +10,8 @@ Specification.
 - The password of a login role is random, lies in a passfile (0600) beside our records, and reaches the server only as a
   SCRAM verifier.
 - The comment of a database is its marker. Between CREATE DATABASE and its comment a crash leaves one without; only the
-  row that was written before it can prove that one to be ours (`begun`).
+  row that was written before it can prove that one to be ours (`begun`). A role and its marker are one transaction; a
+  login role without one, or a project's role that may do more than own things, is somebody else's and refused.
 
 Accepted race: between the creation of a database and the next statement, milliseconds, PUBLIC may connect to it.
 """
@@ -67,6 +68,7 @@ class PostgresDatabase:
         """As the protocol says."""
         if self.server.has(name):
             self._require_ours(name, begun=False)
+        self._require_our_roles(name)
 
     def create(self, name: str, marker: Marker, template: str | None, place: Place, *, begun: bool) -> None:
         """As the protocol says."""
@@ -74,6 +76,7 @@ class PostgresDatabase:
             if not begun and self._require_ours(name, begun=False).kind == "branch":
                 return
             self.drop(name, place, begun=begun)
+        self._require_our_roles(name)
         self._ensure_roles(name, marker)
         failpoint("daemon.database.create.before")
         self._clone(name, template)
@@ -155,8 +158,10 @@ class PostgresDatabase:
                 [
                     sql.role_if_missing(self._group, "NOLOGIN NOINHERIT"),
                     f"GRANT {group} TO CURRENT_USER" if not self._superuser() else "SELECT NULL WHERE false",
+                    "BEGIN",
                     sql.role_if_missing(name, "LOGIN NOINHERIT"),
                     f"COMMENT ON ROLE {role} IS :'marker'",
+                    "COMMIT",
                     f"ALTER ROLE {role} PASSWORD :'verifier'",
                     f"GRANT {group} TO {role}",
                 ]
@@ -263,6 +268,14 @@ class PostgresDatabase:
         if marker is None and (not begun or comment) and self.server.has(name):
             raise taken(name, self.server.place)
         return marker or Marker("", "", "", "")
+
+    def _require_our_roles(self, name: str) -> None:
+        """Raise Conflict for a role of somebody else: one without our marker, or a project's one that does more."""
+        comments = self.server.run(sql.ROLE, values={"name": name})
+        if comments and Marker.read(comments[0][1]) is None:
+            raise taken(name, self.server.place)
+        if self.server.value(sql.MORE_THAN_OWNS, values={"name": self._group}) == "t":
+            raise taken(self._group, self.server.place)
 
     def _comment(self, name: str, marker: Marker) -> None:
         self.server.run(f"COMMENT ON DATABASE {identifier(name)} IS :'marker';", values={"marker": marker.text()})

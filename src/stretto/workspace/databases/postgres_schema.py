@@ -267,7 +267,7 @@ class PostgresSchema:
         return self._ours(name, self._rows(asked.COMMENT, name=name))
 
     def _require_our_role(self, name: str) -> bool:
-        return self._ours(name, self._rows(asked.ROLE, name=name)) is not None
+        return self._ours(name, self._rows(sql.ROLE, name=name)) is not None
 
     def _ours(self, name: str, rows: list[list[str]]) -> Marker | None:
         if not rows:

@@ -19,7 +19,6 @@ OURS = (
     "SELECT nspname, coalesce(obj_description(oid, 'pg_namespace'), '') FROM pg_namespace"
     " WHERE nspname LIKE 'stretto\\_%' ORDER BY nspname;"
 )
-ROLE = "SELECT 'there', coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = :'name';"
 SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE usename = :'name';"
 END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = :'name';"
 #: schemas of extensions: without them in its search_path a task would get other operators than the person, silently

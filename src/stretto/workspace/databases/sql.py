@@ -11,6 +11,12 @@ OURS = (
     "SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database"
     " WHERE datname LIKE 'stretto\\_%' ORDER BY datname;"
 )
+ROLE = "SELECT 'there', coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname = :'name';"
+#: whether a role does more than own things
+MORE_THAN_OWNS = (
+    "SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls"
+    " OR EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid) FROM pg_roles r WHERE rolname = :'name';"
+)
 #: who may do more than a task, the asking role first
 MIGHTY = (
     "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname NOT LIKE 'stretto\\_%'"
