@@ -207,7 +207,7 @@ class Client:
             result = read(op, reader, args)
         finally:
             reader.connection.close()
-        return {**result, "daemon": None} if op == "status" else result
+        return {**result, "daemon": None} if op in ("status", "usage") else result
 
 
 def _require_text(args: Json) -> None:

@@ -609,8 +609,33 @@ def test_plan_verbs_work_on_files(stretto: Stretto, repo: Repository, plan: str)
     assert stretto("plan", "import", "TASKS.md", "-o", "NEW.md").returncode == 1
 
 
+def test_usage_is_watched_and_told_after_each_change_only(stored: Stored, repo: Repository, home: Path) -> None:
+    stored(rows.run(), rows.started("one"))
+
+    def use(key: str) -> None:
+        sql = "INSERT INTO usage (task, key, model, input, output, cache_read, cache_write, reasoning, at)"
+        with sqlite3.connect(home / "stretto.db") as db:
+            db.execute(f"{sql} VALUES (?, ?, 'm', 1000, 20, 0, 0, 0, 999.0)", (f"{rows.RUN}/one", key))
+        db.close()
+
+    use("a")
+    words = [*STRETTO, "usage", "--watch", "--json"]
+    watching = subprocess.Popen(words, cwd=repo.path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert watching.stdout is not None
+        for count in (1000, 2000, 3000):
+            assert json.loads(watching.stdout.readline())["total"]["input"] == count
+            use(str(count))
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=30)
+        assert watching.returncode == 130
+    finally:
+        watching.kill()
+        watching.wait()
+
+
 def test_usage_is_a_table_and_says_what_it_leaves_out(stretto: Stretto, stored: Stored, home: Path) -> None:
-    config = {"limits": {"tokens": 2000}, "prices": {"m": {"input": 10, "output": 100}}}
+    config = {"limits": {"tokens": 2000}, "prices": {"m": {"input": 10, "output": 100, "date": "2026-11-01"}}}
     stored(rows.run(config=config), rows.started("one"), rows.started("two", position=1))
     assert stretto("usage").stdout == "Nothing was used yet.\n"
     with sqlite3.connect(home / "stretto.db") as db:
@@ -624,6 +649,8 @@ def test_usage_is_a_table_and_says_what_it_leaves_out(stretto: Stretto, stored: 
     assert re.search(r"^in all +2 000 ", told, re.MULTILINE)
     assert "102% of 2000 tokens" in told
     assert "no price is known of mystery" in told
+    assert "prices: yours (2026-11-01)" in told
+    assert re.search(r"^in all .*> 0\.0120 USD$", told, re.MULTILINE), "it says that there is more"
     found = json.loads(stretto("usage", "one", "--json").stdout)
     assert found["total"]["cost"] == {"amount": "0.012", "currency": "USD", "source": "table"}
     assert stretto("usage", "--by", "moon").returncode == 2

@@ -93,6 +93,16 @@ def test_with_nobody_there_the_task_fails_and_others_start_no_turn(spine: Spine)
     assert spine.messages("two") == []
 
 
+def test_what_an_agent_says_that_it_used_belongs_to_its_turn(spine: Spine) -> None:
+    script = {"one": turns([write("a.txt", "1"), used(30)], [write("good.txt", "x"), used(7), used(5)])}
+    spine.run(plan(task("one"), checks='["test -f good.txt"]'), script)
+    assert spine.wait_over() == {"one": "landed"}
+    uid = spine.task("one").uid
+    by = spine.call_read("usage", by="turn")["by"]
+    first, second = spine.messages("one")
+    assert {key: one["input"] for key, one in by.items()} == {f"{uid}#{first.n}": 30, f"{uid}#{second.n}": 12}
+
+
 def test_a_day_holds_over_runs_and_ends(spine: Spine, clock: FakeClock) -> None:
     configure(spine, "[limits.day]\ntokens = 500\n")
     first = {"one": turns([write("a.txt", "1"), used(600)])}

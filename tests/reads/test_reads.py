@@ -9,8 +9,20 @@ from typing import Any
 import pytest
 
 from stretto.core.errors import StrettoError, UsageError
-from stretto.core.model import CheckResult, Delivery, ItemKind, Message, QueueState, SessionStatus, State, TurnResult
+from stretto.core.model import (
+    CheckResult,
+    Delivery,
+    ItemKind,
+    Message,
+    QueueState,
+    Run,
+    SessionStatus,
+    State,
+    TurnResult,
+)
 from stretto.reads import READS, function, read
+from stretto.reads.picture import places
+from stretto.reads.spending import with_spending
 from stretto.store.sqlite import Store, open_readonly
 from tests.support import rows
 
@@ -367,6 +379,90 @@ def test_usage_is_summed_by_what_is_asked(ask, store):
     assert list(ask("usage", by="run", task="one")["by"]) == [rows.RUN]
     with pytest.raises(UsageError):
         ask("usage", by="moon")
+
+
+def spent(store, *found: tuple[str, str, str, int | None, int, str | None]) -> None:
+    """Usage: of a task, in a session, of a model, in a turn, so many tokens of input, its agent's figure."""
+    with store.write() as tx:
+        sql = "INSERT INTO usage (task, session, key, model, n, input, output, cache_read, cache_write, reasoning, cost"
+        for task, session, model, n, count, cost in found:
+            key = f"k{len(tx.rows('SELECT 1 FROM usage'))}"
+            args = (task, session, key, model, n, count, cost, cost and "agent", NOW - 10)
+            tx.execute(f"{sql}, cost_source, at) VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?)", *args)
+
+
+def test_usage_is_told_of_each_turn_and_session(ask, store):
+    ask.add(rows.run(), rows.started(), rows.session(agent="claude"), rows.session(id="s2", generation=2))
+    ask.add(rows.turn(session="s1"), rows.turn(n=2, session="s1"), rows.turn(n=3, session="s2"))
+    spent(store, (rows.UID, "s1", "m", 1, 100, None), (rows.UID, "s1", "m", 2, 20, "0.5"))
+    spent(store, (rows.UID, "s1", "other", 2, 3, None), (rows.UID, "s2", "m", None, 4, None))
+    turns = {key: one["input"] for key, one in ask("usage", by="turn")["by"].items()}
+    assert turns == {f"{rows.UID}#1": 100, f"{rows.UID}#2": 23, f"{rows.UID}#unknown": 4}
+    assert {key: one["input"] for key, one in ask("usage", by="session")["by"].items()} == {"s1": 123, "s2": 4}
+    messages = ask("messages", task="one")["messages"]
+    assert [one["usage"]["input"] for one in messages] == [100, 23, 0]
+    assert [one["usage"]["cost"] and one["usage"]["cost"]["amount"] for one in messages] == [None, "0.5", None]
+    assert [one["usage"]["input"] for one in ask("task", task="one")["sessions"]] == [123, 4]
+
+
+def test_what_an_agent_says_by_its_own_means_is_priced_word_by_word(ask, store):
+    ask.add(rows.run(config={"prices": {"m": {"input": 1, "output": 1}}}), rows.started(), rows.session())
+    spent(store, (rows.UID, "s1", "m", 1, 1_000_000, "0.25"), (rows.UID, "s1", "m", 1, 1_000_000, None))
+    assert ask("usage")["total"]["cost"]["amount"] == "0.25", "the figure of a turn is that of all its requests"
+    with store.write() as tx:
+        tx.execute("UPDATE usage SET key = 'agent:s1:' || key")
+    assert ask("usage")["total"]["cost"]["amount"] == "1.25", "each word of `stretto agent usage` stands for itself"
+
+
+def test_a_sum_says_what_its_cost_leaves_out(ask, store):
+    ask.add(rows.run(config={"prices": {"m": {"input": 1, "output": 1}}}), rows.started(), rows.session())
+    spent(store, (rows.UID, "s1", "m", 1, 1_000_000, None), (rows.UID, "s1", "mystery", 1, 7, None))
+    answer = ask("usage")
+    (row,) = answer["by"].values()
+    assert (row["cost"]["amount"], row["unpriced"], answer["unpriced"]) == ("1", ["mystery"], ["mystery"])
+    assert (answer["cursor"], answer["daemon"]) == (0, None)
+
+
+def test_each_repository_has_its_own_prices(ask, store):
+    def config(price: int) -> dict[str, Any]:
+        return {"prices": {"m": {"input": price, "output": 1}}}
+
+    ask.add(rows.run(config=config(1)), rows.started(), rows.session())
+    with store.write() as tx:
+        tx.insert(rows.run(id="other-abcd", repo="/elsewhere/.git", created_at=NOW, config=config(5)))
+        tx.insert(rows.started("two", run="other-abcd", repo="/elsewhere/.git"))
+    spent(store, (rows.UID, "s1", "m", 1, 1_000_000, None), ("other-abcd/two", "s9", "m", 1, 1_000_000, None))
+    by = ask("usage", by="run", all=True)["by"]
+    assert {key: one["cost"]["amount"] for key, one in by.items()} == {rows.RUN: "1", "other-abcd": "5"}
+
+
+def test_what_the_strong_model_would_cost_or_why_that_is_not_known(ask, store):
+    prices = {"big": {"input": 10, "output": 1}, "m": {"input": 1, "output": 1}}
+    config = {"roles": {"driver": {"agent": "a"}}, "agents": {"a": {"type": "claude", "models": {"strong": "big"}}}}
+    ask.add(rows.run(config={**config, "prices": prices}), rows.started(), rows.session())
+    assert ask("usage")["strong"] is None, "nothing was used"
+    spent(store, (rows.UID, "s1", "m", 1, 1_000_000, None))
+    told = {"amount": "10", "currency": "USD", "models": ["big"], "unpriced": [], "priced_as": {}}
+    assert ask("usage")["strong"] == told
+    with store.write() as tx:
+        tx.update(Run, rows.RUN, config={**config, "prices": {"m": prices["m"]}})
+    assert ask("usage")["strong"] == {**told, "amount": None, "unpriced": ["big"]}
+
+
+def test_budgets_of_the_day_are_those_of_each_run(ask, store):
+    ask.add(rows.run(config={"limits": {"day": {"tokens": 1000}}}), rows.started(), rows.session())
+    ask.add(rows.run(id="other-abcd", created_at=NOW, config={"limits": {"day": {"tokens": 50}}}))
+    ask.add(rows.started("two", run="other-abcd"))
+    spent(store, (rows.UID, "s1", "m", 1, 40, None))
+    found = with_spending_of(store)
+    assert found == {"one": [(40, 1000)], "two": [(40, 50)]}, "one day's use, held against each run's own limit"
+
+
+def with_spending_of(store) -> dict[str, list[tuple[float, float]]]:
+    with store.read() as db:
+        facts = [place.facts for place in places(db, [rows.RUN, "other-abcd"], NOW).values()]
+        found = with_spending(db, facts, NOW)
+    return {f.task.id: [(level.used, level.limit) for level in f.spent.levels] for f in found if f.spent}
 
 
 def test_wait_reads_one_look(ask):

@@ -12,7 +12,7 @@ from stretto.cli.follow import carrying_on, statuses
 from stretto.cli.text import clean, coloured, pad, paint, quota
 from stretto.client import Json, connect
 
-KEYS = ("task", "run", "role", "agent", "model", "day")
+KEYS = ("task", "run", "role", "agent", "model", "day", "session", "turn")
 _COLUMNS = ("input", "output", "cache_read", "cache_write", "reasoning")
 _HEADS = ("input", "output", "cache read", "cache write", "reasoning", "cost")
 _PAUSE = 1.0
@@ -26,17 +26,26 @@ _PAUSE = 1.0
 @click.option("--watch", is_flag=True, help="Again after each change, until Ctrl-C.")
 @json_option
 def usage_command(task: str | None, by: str, run: str | None, every: bool, watch: bool, as_json: bool) -> None:
-    """Tokens and cost, in all and by task, run, role, agent, model or day; budgets; tokens per second."""
+    """Tokens and cost, in all and by task, run, role, agent, model, day, session or turn; budgets, rates."""
     asked = {"task": task, "by": by, "run": run, "all": every or None}
     if not watch:
         _show(read("usage", **asked), by, as_json)
         return
     in_place = not as_json and sys.stdout.isatty()
+    last: Any = None
     with carrying_on():
         for found in statuses(connect(), lambda: read("usage", **asked), None, _PAUSE, _PAUSE):
-            if found is not None:
+            now = None if found is None else _lasting(found) if as_json else lines(found, by)
+            if found is not None and now != last:
                 click.echo("\x1b[H\x1b[2J" if in_place else "", nl=False)
                 _show(found, by, as_json)
+                last = now
+
+
+def _lasting(found: Json) -> Json:
+    """An answer without what changes though nothing happens."""
+    quotas = [{**one, "age_s": None} for one in found["quotas"]]
+    return {**found, "cursor": None, "daemon": None, "quotas": quotas}
 
 
 def _show(found: Json, by: str, as_json: bool) -> None:
@@ -52,7 +61,7 @@ def lines(found: Json, by: str) -> list[str]:
         return ["Nothing was used yet."]
     rows = [(clean(key) or "unknown", _cells(one)) for key, one in found["by"].items()]
     if len(rows) > 1:
-        rows.append(("in all", _cells(found["total"])))
+        rows.append(("in all", _cells({**found["total"], "unpriced": found["unpriced"]})))
     first = max(len(by), *(len(name) for name, _ in rows))
     widths = [max(len(head), *(len(cells[n]) for _, cells in rows)) for n, head in enumerate(_HEADS)]
     heads = "  ".join(head.rjust(width) for head, width in zip(_HEADS, widths, strict=True))
@@ -65,6 +74,8 @@ def lines(found: Json, by: str) -> list[str]:
 def _cells(one: dict[str, Any]) -> list[str]:
     cost = one["cost"]
     told = "unknown" if cost is None else f"{float(cost['amount']):.4f} {cost['currency']}"
+    if cost is not None and one.get("unpriced"):
+        told = f"> {told}"
     return [*(f"{one[name]:,}".replace(",", " ") for name in _COLUMNS), told]
 
 
@@ -82,7 +93,19 @@ def _remarks(found: Json) -> list[str]:
     if found["unpriced"]:
         names = clean(", ".join(found["unpriced"]))
         said.append(f"no price is known of {names}: give one in [prices], or install stretto[prices]")
+    if found["total"]["cost"] is not None and found["total"]["cost"]["source"] == "table":
+        dated = {f"{one['source']} ({one['date'] or 'no date'})" for one in found["prices"]}
+        said.append(clean(f"prices: {', '.join(sorted(dated))}"))
     if found["strong"] is not None:
-        strong = found["strong"]
-        said.append(f"all of it with {', '.join(strong['models'])}: {float(strong['amount']):.4f} {strong['currency']}")
+        said.append(clean(_strong(found["strong"])))
     return ["", *said] if said else []
+
+
+def _strong(one: Json) -> str:
+    """What the same tokens would have cost with the strong model."""
+    as_ = one["priced_as"]
+    names = ", ".join(f"{name} (as {as_[name]})" if name in as_ else name for name in one["models"])
+    if one["amount"] is None:
+        missing = ", ".join(one["unpriced"])
+        return f"all of it with {names}: not known, for {missing} has no price"
+    return f"all of it with {names}: {float(one['amount']):.4f} {one['currency']}"

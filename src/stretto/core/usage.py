@@ -9,6 +9,7 @@ priced, and what has no price has no cost: unknown is never zero. A budget has a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from stretto.core.model import Item, Usage
@@ -22,11 +23,15 @@ SCOPES = ("task", "run", "day")
 #: the share of a budget at which the person is told
 WARN = 0.8
 _MILLION = 1_000_000
+_NO_PRICES: Mapping[str, Price] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars for a million tokens of each kind, as decimal texts. `date`: when it was true; `source`: who says so."""
+    """Dollars for a million tokens of each kind, as decimal texts.
+
+    `date`: when it was true; `source`: who says so; `model`: what it is called there.
+    """
 
     input: str
     output: str
@@ -34,6 +39,7 @@ class Price:
     cache_write: str | None = None
     date: str = ""
     source: str = "yours"
+    model: str = ""
 
     def of(self, usage: Usage) -> Decimal:
         """What these tokens cost; cached ones without a price of their own cost as much as any input."""
@@ -46,7 +52,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one model used in one turn. `told`: the sum of what its agent says that cost; None if it says nothing."""
+    """What one model used in one turn, which is message `n` of its task.
+
+    `told`: the sum of what its agent says that cost; None if it says nothing. `price`: a price of its own, if any.
+    """
 
     task: str
     model: str
@@ -54,6 +63,8 @@ class Part:
     told: str | None = None
     session: str | None = None
     day: str = ""
+    n: int | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Bill:
     unknown: tuple[str, ...] = ()
 
 
-def bill(parts: Iterable[Part], prices: Mapping[str, Price]) -> Bill:
+def bill(parts: Iterable[Part], prices: Mapping[str, Price] = _NO_PRICES) -> Bill:
     """Add parts up. The source is `agent` if every known cost is an agent's own figure, else `table`."""
     from decimal import Decimal
 
@@ -76,8 +87,8 @@ def bill(parts: Iterable[Part], prices: Mapping[str, Price]) -> Bill:
         if part.told is not None:
             cost += Decimal(part.told)
             sources.add("agent")
-        elif part.model in prices:
-            cost += prices[part.model].of(part.usage)
+        elif (price := part.price or prices.get(part.model)) is not None:
+            cost += price.of(part.usage)
             sources.add("table")
         elif part.usage.tokens:
             unknown.add(part.model or "unknown")

@@ -124,7 +124,7 @@ class Api:
         loop = asyncio.get_running_loop()
         if (read := self._backend.reads().get(op)) is not None:
             result = await loop.run_in_executor(self._pool, read, args)
-            return {**result, "daemon": self._daemon()} if op == "status" else result
+            return {**result, "daemon": self._daemon()} if op in ("status", "usage") else result
         write = self._backend.writes().get(op)
         if write is None and op != "shutdown":
             raise Refused(404, "unknown_operation", f"there is no operation {op}", "restart the daemon: stretto down")

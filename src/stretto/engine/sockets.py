@@ -189,7 +189,8 @@ class Sockets:
         )
         with self._parts.store.write() as tx:
             key = f"agent:{session.id}:{args['request']}"
-            record_usage(tx, session.task, session.id, None, key, args.get("model"), usage)
+            turn = running_turn(tx, session.id)
+            record_usage(tx, session.task, session.id, turn.n if turn else None, key, args.get("model"), usage)
         return {}
 
     def _status(self, session: Session) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from stretto.core.errors import UsageError
-from stretto.core.model import Event, Message, MessageKind
+from stretto.core.model import Event, Message, MessageKind, Usage
 from stretto.reads import find
-from stretto.reads.shapes import Json, iso
+from stretto.reads.shapes import Json, iso, usage_json, usage_of
 from stretto.store.sqlite import Reader
 
 #: events in one answer unless told otherwise, and at most
@@ -49,11 +50,16 @@ def messages(db: Reader, args: dict[str, Any]) -> Json:
     """The messages of a task and how far each got."""
     task = find.task_of(db, args)
     found = db.select(Message, "task = ? ORDER BY n", task.uid)
-    return {"schema": 1, "task": task.uid, "messages": [message_json(m) for m in found]}
+    return {"schema": 1, "task": task.uid, "messages": messages_json(db, found)}
 
 
-def message_json(m: Message) -> Json:
-    """A message without its text."""
+def messages_json(db: Reader, found: Sequence[Message]) -> list[Json]:
+    """Messages of one task without their text, each turn with what it used so far."""
+    used = usage_of(db, "n", {m.task for m in found})
+    return [_message(m, used.get(str(m.n), Usage())) for m in found]
+
+
+def _message(m: Message, used: Usage) -> Json:
     return {
         "n": m.n,
         "kind": m.kind.value,
@@ -66,6 +72,7 @@ def message_json(m: Message) -> Json:
         "reason": m.reason,
         "session": m.session,
         "head": m.head,
+        "usage": usage_json(used) if m.kind is MessageKind.TURN else None,
     }
 
 
@@ -76,7 +83,7 @@ def prompt(db: Reader, args: dict[str, Any]) -> Json:
     return {
         "schema": 1,
         "task": task.uid,
-        "messages": [{**message_json(m), "text": m.text} for m in found],
+        "messages": [{**told, "text": m.text} for told, m in zip(messages_json(db, found), found, strict=True)],
     }
 
 

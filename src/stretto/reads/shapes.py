@@ -206,8 +206,8 @@ _SUMS = (
 
 
 def usage_of(db: Reader, by: str, uids: Iterable[str]) -> dict[str, Usage]:
-    """Usage of these tasks, summed by `task`, `model` or `session`."""
-    if by not in {"task", "model", "session"}:
+    """Usage of these tasks, summed by `task`, `model`, `session` or `n`, the message that began the turn."""
+    if by not in {"task", "model", "session", "n"}:
         raise ValueError(by)
     sums: dict[str, list[Usage]] = defaultdict(list)
     for chunk in chunks(uids):

@@ -24,7 +24,7 @@ _TASKS = {"task": "t.uid = ?", "run": "t.run = ?", "day": "t.repo = ?"}
 
 def with_spending(db: Reader, facts: Sequence[Facts], now: float) -> list[Facts]:
     """The same facts, with what was spent where a budget holds."""
-    known: dict[tuple[str, str], dict[str, Level]] = {}
+    known: dict[tuple[str, str, str], dict[str, Level]] = {}
     return [replace(f, spent=_spent(db, f, now, known)) if budgets_of(f) else f for f in facts]
 
 
@@ -33,13 +33,14 @@ def budgets_of(f: Facts) -> dict[str, dict[str, float]]:
     return budgets(f.run.config.get("limits") or {}, f.task.fields.get("budget") or {})
 
 
-def _spent(db: Reader, f: Facts, now: float, known: dict[tuple[str, str], dict[str, Level]]) -> Spent:
+def _spent(db: Reader, f: Facts, now: float, known: dict[tuple[str, str, str], dict[str, Level]]) -> Spent:
     levels: list[Level] = []
+    run = f.task.run  # two runs of a repository may have been given different budgets of the same day
     for scope, given in budgets_of(f).items():
         of = {"task": f.task.uid, "run": f.task.run}.get(scope, f.task.repo)
-        if (scope, of) not in known:
-            known[scope, of] = _levels(db, f, scope, of, given, now)
-        levels += known[scope, of].values()
+        if (scope, of, run) not in known:
+            known[scope, of, run] = _levels(db, f, scope, of, given, now)
+        levels += known[scope, of, run].values()
     return Spent(tuple(levels), _noted(db, f))
 
 
@@ -64,13 +65,17 @@ def midnight(now: float) -> float:
 
 
 def parts(db: Reader, where: str, of: str, since: float = 0.0) -> list[Part]:
-    """What each model used in each turn of some tasks (`where` speaks of tasks as `t`)."""
+    """What each model used in each turn of some tasks (`where` speaks of tasks as `t`).
+
+    Every word of an agent by its own means is a part for itself: a cost that it tells is not that of other words.
+    """
     rows = db.rows(
-        "SELECT u.task AS task, u.session AS session, u.model AS model, SUM(u.input) AS input,"  # noqa: S608 (our words)
+        "SELECT u.task AS task, u.session AS session, u.n AS n, u.model AS model, SUM(u.input) AS input,"  # noqa: S608 (our words)
         " SUM(u.output) AS output, SUM(u.cache_read) AS cache_read, SUM(u.cache_write) AS cache_write,"
         " SUM(u.reasoning) AS reasoning, GROUP_CONCAT(u.cost) AS costs, MAX(u.at) AS at"
         f" FROM usage u JOIN tasks t ON t.uid = u.task WHERE {where} AND u.at >= ?"
-        " GROUP BY u.task, u.session, u.n, u.model, strftime('%Y-%m-%d', u.at, 'unixepoch', 'localtime')",
+        " GROUP BY u.task, u.session, u.n, u.model, CASE WHEN u.key LIKE 'agent:%' THEN u.key END,"
+        " strftime('%Y-%m-%d', u.at, 'unixepoch', 'localtime')",
         of,
         since,
     )
@@ -82,7 +87,7 @@ def _part(row: Any) -> Part:
     costs = [Decimal(one) for one in (row["costs"] or "").split(",") if one]
     told = format(sum(costs, Decimal(0)), "f") if costs else None
     day = time.strftime("%Y-%m-%d", time.localtime(row["at"]))
-    return Part(str(row["task"]), str(row["model"] or ""), used, told, row["session"], day)
+    return Part(str(row["task"]), str(row["model"] or ""), used, told, row["session"], day, row["n"])
 
 
 def seconds_in_turns(db: Reader, where: str, of: str, since: float, now: float) -> float:

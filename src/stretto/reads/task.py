@@ -13,7 +13,7 @@ from stretto.core.errors import StrettoError
 from stretto.core.model import Approval, Check, Entry, Item, Message, Run, Session, Task, Usage
 from stretto.core.workspace_commands import variables
 from stretto.reads import find, spaces
-from stretto.reads.history import message_json
+from stretto.reads.history import messages_json
 from stretto.reads.picture import now_of, place
 from stretto.reads.shapes import (
     Json,
@@ -24,6 +24,7 @@ from stretto.reads.shapes import (
     item_json,
     session_json,
     task_json,
+    usage_json,
     usage_of,
 )
 from stretto.store.sqlite import Reader
@@ -40,6 +41,7 @@ def task(db: Reader, args: dict[str, Any]) -> Json:
     checks = checks_of(db, [uid])[uid]
     usage = usage_of(db, "task", [uid]).get(uid, Usage())
     sessions = db.select(Session, "task = ? ORDER BY generation", uid)
+    used = usage_of(db, "session", [uid])
     return {
         "schema": 1,
         "task": task_json(p, checks, usage, now, live),
@@ -52,8 +54,11 @@ def task(db: Reader, args: dict[str, Any]) -> Json:
         "note": t.note,
         "report": report_of(t),
         "outcome_reason": t.outcome_reason,
-        "sessions": [{**(session_json(s, now, live) or {}), "folder": s.folder} for s in sessions],
-        "messages": [message_json(m) for m in db.select(Message, "task = ? ORDER BY n", uid)],
+        "sessions": [
+            {**(session_json(s, now, live) or {}), "folder": s.folder, "usage": usage_json(used.get(s.id, Usage()))}
+            for s in sessions
+        ],
+        "messages": messages_json(db, db.select(Message, "task = ? ORDER BY n", uid)),
         "items": [_item(i, t.title, now) for i in db.select(Item, "task = ? ORDER BY opened_at, id", uid)],
         "checks": [{**check_json(c), "command": c.command, "output": c.output, "files": files_of(c)} for c in checks],
         "approvals": [_approval(a) for a in db.select(Approval, "task = ? ORDER BY at, rowid", uid)],

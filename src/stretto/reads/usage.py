@@ -1,4 +1,7 @@
-"""`usage`: tokens and cost, in all and by task, run, role, agent, model or day; budgets, rates, and what-if."""
+"""`usage`: tokens and cost, in all and by task, run, role, agent, model, day, session or turn; budgets, what-if.
+
+Each repository's prices are those that its newest run was given.
+"""
 
 from __future__ import annotations
 
@@ -19,36 +22,62 @@ from stretto.reads.spending import parts, with_spending
 from stretto.reads.status import runs_of
 from stretto.store.sqlite import Reader
 
+#: what usage can be summed by
+KEYS = ("task", "run", "role", "agent", "model", "day", "session", "turn")
 #: seconds over which the rate is taken
 WINDOW = 300.0
+_Table = dict[str, Price]
 
 
 def usage(db: Reader, args: dict[str, Any]) -> Json:
-    """Usage of one `task`, else of the runs that `status` shows; `by` is task, run, role, agent, model or day."""
-    now = now_of(args)
+    """Usage of one `task`, else of the runs that `status` shows, by one of `KEYS`.
+
+    `daemon` is null: the daemon, when it is the one who answers, puts itself there.
+    """
+    now, cursor = now_of(args), db.cursor
     task = find.task_of(db, args) if args.get("task") else None
     runs = [find.find_run(db, task.run, None)] if task is not None else runs_of(db, args, now)
     tasks = (
         [task] if task is not None else [t for r in runs for t in db.select(Task, "run = ? ORDER BY position", r.id)]
     )
     found = _parts(db, task, runs)
-    config = runs[-1].config if runs else {}
     strong = {run.id: agent_spec(run.config, "driver", None).model for run in runs}
-    known = prices.prices(config, {p.model for p in found} | {m for m in strong.values() if m})
+    tables = _tables(runs, found, strong)
+    found = [replace(part, price=tables[_run(part)].get(part.model)) for part in found]
     groups = _grouped(db, str(args.get("by") or "task"), tasks, found)
-    total = bill(found, known)
+    total = bill(found)
     return {
         "schema": 1,
+        "cursor": cursor,
+        "daemon": None,
         "total": bill_json(total),
-        "by": {key: bill_json(bill(group, known)) for key, group in sorted(groups.items())},
+        "by": {key: _row(bill(group)) for key, group in sorted(groups.items())},
         "limit": _limit(runs),
         "budgets": _budgets(db, tasks, now),
         "rate": _rate(db, tasks, now),
         "quotas": quotas(db, now),
         "unpriced": list(total.unknown),
-        "prices": prices.source({m: p for m, p in known.items() if any(one.model == m for one in found)}),
-        "strong": _strong(found, strong, known),
+        "prices": prices.source((part.model, part.price) for part in found if part.price is not None),
+        "strong": _strong(found, strong, tables),
     }
+
+
+def _run(part: Part) -> str:
+    return part.task.rpartition("/")[0]
+
+
+def _tables(runs: Iterable[Run], found: Iterable[Part], strong: Mapping[str, str | None]) -> dict[str, _Table]:
+    """Run -> the prices that hold for it, those of its repository's newest run."""
+    runs = list(runs)
+    configs = {run.repo: run.config for run in runs}  # the oldest come first
+    models: dict[str, set[str]] = defaultdict(set)
+    repos = {run.id: run.repo for run in runs}
+    for part in found:
+        models[repos[_run(part)]].add(part.model)
+    for id, model in strong.items():
+        models[repos[id]].add(model or "")
+    known = {repo: prices.prices(config, models[repo]) for repo, config in configs.items()}
+    return {run.id: known[run.repo] for run in runs}
 
 
 def _parts(db: Reader, task: Task | None, runs: Iterable[Run]) -> list[Part]:
@@ -61,6 +90,11 @@ def bill_json(found: Bill) -> Json:
     """A bill as the part `usage`."""
     cost = None if found.cost is None else format(found.cost, "f")
     return usage_json(replace(found.usage, cost=cost, cost_source=found.source))
+
+
+def _row(found: Bill) -> Json:
+    """A sum with the models that it leaves out of its cost."""
+    return {**bill_json(found), "unpriced": list(found.unknown)}
 
 
 def _grouped(db: Reader, by: str, tasks: list[Task], found: list[Part]) -> dict[str, list[Part]]:
@@ -80,7 +114,11 @@ def _key(db: Reader, by: str, tasks: list[Task]) -> Callable[[Part], str]:
         case "day":
             return lambda part: part.day
         case "run":
-            return lambda part: part.task.rpartition("/")[0]
+            return _run
+        case "session":
+            return lambda part: part.session or "unknown"
+        case "turn":
+            return lambda part: f"{part.task}#{'unknown' if part.n is None else part.n}"
         case "role":
             roles = {t.uid: t.role for t in tasks}
             return lambda part: roles.get(part.task, "unknown")
@@ -88,9 +126,7 @@ def _key(db: Reader, by: str, tasks: list[Task]) -> Callable[[Part], str]:
             agents = _agents(db, tasks)
             return lambda part: agents.get(part.session or "", "unknown")
         case _:
-            raise UsageError(
-                f"usage cannot be summed by {by!r}", object=by, hint="--by task, run, role, agent, model or day"
-            )
+            raise UsageError(f"usage cannot be summed by {by!r}", object=by, hint=f"--by {', '.join(KEYS)}")
 
 
 def _agents(db: Reader, tasks: list[Task]) -> dict[str, str]:
@@ -173,15 +209,28 @@ def _rate(db: Reader, tasks: list[Task], now: float) -> Json:
     return {"tokens_per_s": round(sum(rates.values()), 2), "agents": by}
 
 
-def _strong(found: list[Part], strong: Mapping[str, str | None], known: Mapping[str, Price]) -> Json | None:
-    """What the same tokens would have cost with the model of the driver's role; None if that has no price."""
-    cost, models = Decimal(0), set()
+def _strong(found: list[Part], strong: Mapping[str, str | None], tables: Mapping[str, _Table]) -> Json | None:
+    """What the same tokens would have cost with the model of the driver's role.
+
+    None if some run names no such model; the amount is null if one of the models has no price.
+    """
+    cost, models = Decimal(0), dict[str, str]()
+    priced = True
     for part in found:
-        model = strong.get(part.task.rpartition("/")[0])
-        if model is None or model not in known:
+        model = strong.get(_run(part))
+        if model is None:
             return None
-        cost += known[model].of(part.usage)
-        models.add(model)
+        price = tables[_run(part)].get(model)
+        models[model] = price.model if price is not None else ""
+        priced = priced and price is not None
+        cost += price.of(part.usage) if price is not None else 0
     if not models:
         return None
-    return {"amount": format(cost, "f"), "currency": "USD", "models": sorted(models)}
+    amount = format(cost, "f") if priced else None
+    return {
+        "amount": amount,
+        "currency": "USD",
+        "models": sorted(models),
+        "unpriced": sorted(m for m, of in models.items() if not of),
+        "priced_as": {m: of for m, of in sorted(models.items()) if of and of != m},
+    }
