@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import os
 import socket
 import struct
@@ -28,6 +29,8 @@ AGENTS = ("claude", "codex", "pi", "opencode", "gemini")
 #: those that are run once for each turn, which have a suite of their own
 TURNS = ("qwen", "aider", "mini")
 TURN_SUITE = "test_agents_turns.py"
+#: adapters of the Agent Client Protocol, which the first suite can be led through (tests/NAME holds their pins)
+ADAPTERS = ("claude-acp", "codex-acp")
 #: where the tests of real agents are, and those of their own interfaces, which only `--all` runs with them
 SUITES = ("test_agents_real.py", "test_agents_answers.py")
 PANE_SUITES = ("test_agents_pane.py", "test_claude_pane.py", "test_more_agents.py")
@@ -102,8 +105,14 @@ These are started once for each turn, without a conversation: they ask nothing a
 """
 FOOT = """
 aider does not tell which tokens came from a cache, nor which were for reasoning: all that it sent are counted as input.
-The adapters of the Agent Client Protocol for Claude Code and Codex can be put through the first suite by STRETTO_AGENTS
-(`claude-acp codex-acp`); no whole run of it is told here yet.
+"""
+UNTRIED = """The adapters of the Agent Client Protocol for Claude Code and Codex can be put through the first suite by
+STRETTO_AGENTS (`claude-acp codex-acp`); no whole run of it is told here yet.
+"""
+TRIED = """
+The adapters of the Agent Client Protocol for Claude Code and Codex, each with the program of its vendor. They leave out
+what their agents use beside the conversation, so their usage is compared as a part of what was served.
+
 """
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
@@ -156,9 +165,15 @@ def outcomes(report: Path) -> dict[tuple[str, str], bool]:
     for case in ElementTree.parse(report).iter("testcase"):
         test, _, variant = str(case.get("name")).removesuffix("]").partition("[")
         passed = not any(part.tag in ("failure", "error", "skipped") for part in case)
-        key = (test, variant.split("-")[0])
+        key = (test, agent_of(variant))
         found[key] = found.get(key, True) and passed
     return found
+
+
+def agent_of(variant: str) -> str:
+    """The agent of a variant of a test: `codex-acp-shim.delivered` is of codex-acp, `codex-shim.delivered` of codex."""
+    names = (name for name in (*AGENTS, *TURNS, *ADAPTERS) if f"{variant}-".startswith(f"{name}-"))
+    return max(names, key=len, default=variant)
 
 
 def table(found: dict[tuple[str, str], bool], day: str) -> str:
@@ -173,7 +188,24 @@ def table(found: dict[tuple[str, str], bool], day: str) -> str:
     for words, tests in PANES.items():
         cells = [_pane_cell(found, tests, name) for name in AGENTS]
         lines.append(f"| in a pane: {words} | {' | '.join(cells)} |")
-    return HEAD.format(day=day) + "\n".join(lines) + "\n" + BETWEEN + _turns(found) + FOOT
+    return HEAD.format(day=day) + "\n".join(lines) + "\n" + BETWEEN + _turns(found) + FOOT + _adapters(found)
+
+
+def _adapters(found: dict[tuple[str, str], bool]) -> str:
+    """A table of their own for the adapters; a sentence if none of them was run."""
+    if not {agent for _, agent in found} & {*ADAPTERS}:
+        return UNTRIED
+    heads = [f"{name} {_pinned(name)}" for name in ADAPTERS]
+    lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(ADAPTERS)]
+    for test, words in ROWS.items():
+        lines.append(f"| {words} | {' | '.join(_cell(found.get((test, name)), name, test) for name in ADAPTERS)} |")
+    return TRIED + "\n".join(lines) + "\n"
+
+
+def _pinned(adapter: str) -> str:
+    """The version of an adapter that its lock pins."""
+    pins = json.loads((ROOT / "tests" / adapter / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    return " ".join(map(str, pins.values()))
 
 
 def _turns(found: dict[tuple[str, str], bool]) -> str:
