@@ -180,6 +180,31 @@ def test_a_form_of_several_takes_a_line_for_each() -> None:
     assert "many" not in content(asked, text="1\n1\nno\nmany\nx")
 
 
+def test_fields_of_the_same_words_get_their_own_answers() -> None:
+    plain = {"type": "string"}
+    asked = form("Who?", a=plain, b=plain)
+    assert asked.data["text"].startswith("Who?\n1. a\n2. b")
+    asked = form("Who?", a={**plain, "title": "Name"}, b={**plain, "title": "Name"})
+    assert content(asked, text="x\ny") == {"a": "x", "b": "y"}
+
+
+def test_answers_are_values_of_their_fields() -> None:
+    some = form("Which?", a={"type": "array", "items": {"enum": ["red, dark", "red", "blue"]}})
+    assert content(some, text="1,3") == {"a": ["red, dark", "blue"]}
+    assert content(some, text="red, green") == {"a": ["red", "green"]}
+    for said in ("nan", "1e999", "-inf"):
+        assert content(form("How much?", a={"type": "number"}), text=said) == {}
+
+
+def test_a_form_without_measure_is_declined_or_shortened() -> None:
+    fields: dict[str, Any] = {f"f{n}": {"type": "string"} for n in range(41)}
+    many = form("Say", **fields)
+    assert json.loads(many.data["data"])["result"] == {"action": "decline"}
+    long = form("x" * 1_000_000, a={"type": "string", "enum": [f"o{n}" for n in range(50_000)]})
+    assert len(json.dumps(long.data)) < 20_000
+    assert content(long, text="o40000") == {"a": "o40000"}, "what is not shown can be typed"
+
+
 def test_what_is_no_form_is_declined_at_once() -> None:
     for signal in (form("Open this", "url", a={"type": "string"}), form("Nothing")):
         assert signal.type == "reply"

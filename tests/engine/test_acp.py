@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,8 +33,9 @@ def spine(home, make_repo, tmp_path) -> Iterator[Spine]:
         yield spine
 
 
-def configure(spine: Spine, permissions: str = "skip", *words: str) -> None:
-    command = json.dumps([*AGENT, str(spine.folder / "talks"), *words])
+def configure(spine: Spine, permissions: str = "skip", *words: str, through: str = "") -> None:
+    argv = [*AGENT, str(spine.folder / "talks"), *words]
+    command = json.dumps(["/bin/sh", "-c", f"{shlex.join(argv)} | {through}"] if through else argv)
     identity = {name: os.environ[name] for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM") if name in os.environ}
     env = "\n".join(f"{n} = {json.dumps(v)}" for n, v in {"PYTHONPATH": str(SOURCES), **identity}.items())
     text = f'schema = 1\n[agents.own]\ntype = "acp"\ncommand = {command}\npermissions = "{permissions}"\n'
@@ -58,6 +60,13 @@ def item(spine: Spine, kind: str) -> Item:
 
 def answer(spine: Spine, kind: str, words: str) -> None:
     spine.call("answer", item=item(spine, kind).id, answer=words)
+
+
+def test_half_of_a_character_in_what_an_agent_says_holds_up_nothing(spine: Spine) -> None:
+    configure(spine, through=r"sed -u 's/CUT/\\ud83d/g'")
+    spine.run(plan(does("a", EDIT.format("a").replace("Added", "CUT added"))), agent="own", unsandboxed=True)
+    assert spine.wait_over(60) == {"a": "landed"}
+    assert "\ufffd added" in spine.messages("a")[0].output
 
 
 def test_two_at_once_edit_commit_land_and_count(spine: Spine) -> None:

@@ -3,7 +3,7 @@ import sqlite3
 import pytest
 
 from stretto.core.errors import StrettoError
-from stretto.core.model import Delivery, Item, ItemKind, Kind, Message, MessageKind, Origin, Run, Task
+from stretto.core.model import Delivery, Event, Item, ItemKind, Kind, Message, MessageKind, Origin, Run, Task
 from stretto.store.facts import load
 from stretto.store.sqlite import SCHEMA, Store, open_readonly
 
@@ -94,6 +94,22 @@ def test_values_come_back_as_they_went_in(store):
     assert facts.messages[0].text == "é\n"
     assert facts.items[0].options == (("1", "yes"), ("2", "no"))
     assert [s.run for s in facts.specs] == ["true"]
+
+
+def test_half_of_a_pair_of_surrogates_becomes_a_mark(store):
+    cut = "cut \ud83d here"
+    with store.write() as tx:
+        tx.insert(RUN)
+        tx.insert(task(title=cut, fields={"said": [cut]}))
+        tx.event("session.notice", run=RUN.id, text=cut)
+    with store.read() as db:
+        (kept,) = db.select(Task)
+        (event,) = db.select(Event)
+    assert (kept.title, kept.fields, event.data["text"]) == (
+        "cut \ufffd here",
+        {"said": ["cut \ufffd here"]},
+        kept.title,
+    )
 
 
 def test_a_failed_transaction_leaves_nothing(store):

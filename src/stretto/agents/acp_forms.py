@@ -2,12 +2,14 @@
 
 A form is a flat schema: texts, numbers, truth values, one of several or some of several. Each field becomes a question.
 A field `NAME_custom` beside a choice `NAME` is where an answer in the person's own words goes. What is asked for in
-another mode than a form (a page to be opened) is declined.
+another mode than a form (a page to be opened) is declined, and so is a form of more than `FIELDS` fields. No two
+questions have the same words, by which their answers are told apart.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,16 +20,25 @@ from stretto.interfaces import Signal
 
 METHOD = "elicitation/create"
 CUSTOM = "_custom"
+#: fields of a form, options of a choice that are shown (others can be typed), characters of a field's name
+FIELDS, OPTIONS, NAME = 40, 100, 200
 
 
 def asked(request: str | int, params: Json) -> Signal:
     """The question that a form is, or the reply that declines what is none."""
     id = json.dumps(request)
     fields = as_object(as_object(params.get("requestedSchema")).get("properties"))
-    message = as_text(params.get("message"))
-    questions = [_question(name, as_object(field), message) for name, field in fields.items() if _asks(name, fields)]
-    if params.get("mode", "form") != "form" or not questions:
+    message = cut(as_text(params.get("message")))
+    asked_for = [name for name in fields if _asks(name, fields)]
+    unfit = len(asked_for) > FIELDS or any(len(name) > NAME for name in fields)
+    if params.get("mode", "form") != "form" or not asked_for or unfit:
         return Signal("reply", {"request": id, "data": json.dumps(_response(request, {"action": "decline"}))})
+    questions: list[Json] = []
+    for name in asked_for:
+        one = _question(name, as_object(fields[name]), message if len(asked_for) == 1 else "")
+        if any(one["question"] == other["question"] for other in questions):
+            one["question"] += f" ({name})"
+        questions.append(one)
     only = questions[0] if len(questions) == 1 else None
     if only:
         only["question"] = message or only["question"]
@@ -67,9 +78,9 @@ def _question(name: str, field: Json, message: str) -> Json:
     if field.get("type") == "boolean":
         labels = ["yes", "no"]
     text = as_text(field.get("description")) or as_text(field.get("title")) or message or name
-    options = [[str(n), label] for n, label in enumerate(labels, 1)]
+    options = [[str(n), label] for n, label in enumerate(labels[:OPTIONS], 1)]
     kind = as_text(field.get("type")) or "string"
-    return {"question": cut(text), "options": options, "several": several, "field": name[:200], "type": kind[:20]}
+    return {"question": cut(text), "options": options, "several": several, "field": name, "type": kind[:20]}
 
 
 def _labels(field: Json) -> list[str]:
@@ -86,16 +97,28 @@ def _content(question: Json, said: str, custom: list[Any]) -> Json:
         return {name: said.strip().lower() in ("yes", "true", "1", "y")}
     if kind in ("number", "integer"):
         return _number(name, said, whole=kind == "integer")
-    chosen = [part.strip() for part in said.split(",")] if question.get("several") else [said]
-    if not labels or all(part in labels for part in chosen):
-        return {name: chosen if question.get("several") else said}
-    return {f"{name}{CUSTOM}" if name in custom else name: said}
+    if question.get("several"):
+        chosen = _chosen(said, labels)
+        return {f"{name}{CUSTOM}": said} if name in custom and not {*chosen} <= {*labels} else {name: chosen}
+    return {f"{name}{CUSTOM}" if name in custom and said not in labels else name: said}
+
+
+def _chosen(said: str, labels: list[str]) -> list[str]:
+    """What is between the commas; labels may hold some themselves."""
+    chosen, rest = [], said.strip()
+    while rest:
+        fitting = [label for label in labels if label and (rest == label or rest.startswith(f"{label},"))]
+        part = max(fitting, key=len) if fitting else rest.partition(",")[0].strip()
+        chosen.append(part)
+        rest = rest[len(part) :].partition(",")[2].strip()
+    return chosen
 
 
 def _number(name: str, said: str, *, whole: bool) -> Json:
     try:
-        return {name: int(said) if whole else float(said)}
-    except ValueError:
+        value = int(said) if whole else float(said)
+        return {name: value} if math.isfinite(value) else {}
+    except (ValueError, OverflowError):
         return {}  # the agent sees that it got none
 
 

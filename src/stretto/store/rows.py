@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 import typing
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from stretto.core.model import Approval, Check, Entry, Event, Item, Message, Run, Session, Space, Task
 
 T = TypeVar("T")
+_HALVES = re.compile("[\ud800-\udfff]")
 
 #: which table holds which value
 TABLES: dict[type, str] = {
@@ -42,14 +44,26 @@ KEYS: dict[type, tuple[str, ...]] = {
 }
 
 
+def storable(text: str) -> str:
+    """The text with a mark in the place of each half of a surrogate pair, which UTF-8 cannot write.
+
+    Programs cut texts in the middle of a character, and JSON lets them say so.
+    """
+    if text.isascii():
+        return text
+    return _HALVES.sub("\ufffd", text)
+
+
 def encode(value: Any) -> Any:
     """A Python value as SQLite stores it."""
+    if isinstance(value, str) and not isinstance(value, Enum):
+        return storable(value)
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, dict | tuple | list):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return storable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     return value
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stretto.core.errors import Bug, StrettoError
 from stretto.core.model import Event
 from stretto.failpoints import failpoint
-from stretto.store.rows import KEYS, TABLES, columns, decode, encode
+from stretto.store.rows import KEYS, TABLES, columns, decode, encode, storable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ class Writer(Reader):
             repo, run = (row["repo"], row["run"]) if row else (repo, run)
         self.connection.execute(
             "INSERT INTO events (at, repo, run, task, type, data) VALUES (?, ?, ?, ?, ?, ?)",
-            (self.now, repo, run, task, type, json.dumps(data, ensure_ascii=False, default=encode)),
+            (self.now, repo, run, task, type, storable(json.dumps(data, ensure_ascii=False, default=encode))),
         )
 
 
