@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stretto import proctree
-from stretto.checks import servers
+from stretto.checks import keeper, servers
 from stretto.checks.run import CheckRunner
 from stretto.core.model import CheckResult, CheckSpec
 from tests.support.waiting import wait_for
@@ -99,3 +100,19 @@ def test_a_server_that_becomes_a_daemon_serves_and_ends_by_its_workspace(tmp_pat
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+def test_what_became_another_users_is_left_and_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen(["/bin/sleep", "3600"])
+    try:
+
+        def refused(pid: int, number: int) -> None:
+            raise PermissionError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "kill", refused)
+            assert keeper._tell(set(), signal.SIGKILL) is True
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()

@@ -12,7 +12,7 @@ import pytest
 
 from stretto.core.database_url import DatabaseUrl
 from stretto.core.errors import StrettoError
-from stretto.workspace.databases import Branch, Branches, connect, own, programs
+from stretto.workspace.databases import Branch, Branches, connect, own, programs, schema_dump
 from stretto.workspace.databases.postgres_schema import PostgresSchema
 from stretto.workspace.databases.schema_dump import renamed
 from tests.support.postgres import Cluster, query
@@ -410,3 +410,20 @@ def test_the_copy_before_a_migration_of_the_persons_own_leaves_the_tasks_out(sho
     )
     assert "source" in listed.stdout
     assert row.name not in listed.stdout
+
+
+def test_a_long_text_is_not_read_again_for_each_of_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "".join(f"  x{n} := 'it''s';\n" for n in range(3000))
+    columns = ",\n".join(f"t.c{n}" for n in range(3000))
+    text = f"CREATE FUNCTION old.f() RETURNS void AS $_$\n{body}$_$;\nCREATE VIEW old.v AS SELECT {columns};\n"
+    read = schema_dump._read
+    seen: list[int] = []
+
+    def counted(part: str, found: list[Any]) -> str:
+        seen.append(len(part))
+        return read(part, found)
+
+    monkeypatch.setattr(schema_dump, "_read", counted)
+    said = "".join(schema_dump.renamed(text.splitlines(keepends=True), "old", "new", {"f", "v"}))
+    assert said == text.replace("old.", '"new".')
+    assert sum(seen) < 2 * len(text)

@@ -8,7 +8,8 @@ but its reaper, and the daemon cannot be that for all commands at once: it could
 Specification.
 - Every descendant stays one: this process is the subreaper of all. While it lives, whoever ends its tree ends them.
 - `end`: when the command is over, what it left is ended (TERM, after five seconds KILL), then we end as it did: with
-  its exit code, or by its signal. `stay`: what it left may go on, and we end, as the command did, when nothing is left.
+  its exit code, or by its signal. What became another user's cannot be ended by us: it is left then.
+  `stay`: what it left may go on, and we end, as the command did, when nothing is left.
 - HUP, INT and TERM are ignored here: who sends them means the command, and we are over as soon as nothing is left.
 """
 
@@ -43,7 +44,9 @@ def main(argv: list[str]) -> int:
     deadline, told = time.monotonic() + _GRACE, set[int]()
     while left:
         if argv[0] == "end":
-            _tell(told, signal.SIGKILL if time.monotonic() >= deadline else signal.SIGTERM)
+            late = time.monotonic() >= deadline
+            if _tell(told, signal.SIGKILL if late else signal.SIGTERM) and late:
+                break
             time.sleep(_EVERY)
         _, left = _wait(0, blocking=argv[0] == "stay")
     return _end(status)
@@ -74,14 +77,22 @@ def _wait(wanted: int, *, blocking: bool) -> tuple[int, bool]:
             return 0, True
 
 
-def _tell(told: set[int], number: int) -> None:
-    """Signal our children: TERM once each, KILL every time. Theirs become ours when they are gone."""
-    own = os.getpid()
+def _tell(told: set[int], number: int) -> bool:
+    """Signal our children: TERM once each, KILL every time. Theirs become ours when they are gone.
+
+    Whether there are only such as refuse it.
+    """
+    own, taken, refused = os.getpid(), False, False
     for name in os.listdir("/proc"):
         pid = int(name) if name.isdigit() else 0
         if pid and _parent(pid) == own and (number == signal.SIGKILL or pid not in told):
             told.add(pid)
-            os.kill(pid, number)  # a child of ours keeps its number until we reap it
+            try:
+                os.kill(pid, number)  # a child of ours keeps its number until we reap it
+                taken = True
+            except PermissionError:
+                refused = True
+    return refused and not taken
 
 
 def _parent(pid: int) -> int:

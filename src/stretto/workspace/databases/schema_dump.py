@@ -69,21 +69,27 @@ def renamed(lines: Iterable[str], old: str, new: str, own: Collection[str]) -> I
     """
     rename = _Rename(old, new, frozenset(own))
     given = iter(lines)
-    text = ""
+    text, closing = "", ""
+    inside: list[str] = []
     found: list[_Token] = []
     for line in given:
         if not found and not text.strip() and line.startswith(("\\restrict ", "\\unrestrict ")):
             continue
-        text += line
-        text = _read(text, found)
-        while (end := _ending(found)) is not None:
+        inside.append(line)
+        if closing not in line:
+            continue  # a long text is looked at when it may end, not at each of its lines
+        known = len(found)
+        text = _read(text + "".join(inside), found)
+        inside, closing = [], _closing(text)
+        while (end := _ending(found, known)) is not None:
+            known = 0
             statement, found = found[: end + 1], _without_space(found[end + 1 :])
             said = rename.statement(statement)
             if said is not None:
                 yield said
             if _copies(statement):
                 yield from _rows(given)
-    if text.strip() or found:
+    if text.strip() or inside or found:
         raise _refused("it ends within a statement")
 
 
@@ -118,8 +124,15 @@ def _without_space(tokens: Sequence[_Token]) -> list[_Token]:
     return list(dropwhile(lambda token: token.kind == "space", tokens))
 
 
-def _ending(found: Sequence[_Token]) -> int | None:
-    return next((n for n, token in enumerate(found) if token.kind == "end"), None)
+def _closing(text: str) -> str:
+    """What must stand in a line with which a token could end that began before it."""
+    opened = _OPEN.match(text)
+    return opened[0].lstrip("eE") if opened else ""
+
+
+def _ending(found: Sequence[_Token], known: int) -> int | None:
+    """Where a statement ends; the first `known` tokens end none."""
+    return next((n for n in range(known, len(found)) if found[n].kind == "end"), None)
 
 
 def _copies(statement: Sequence[_Token]) -> bool:
