@@ -58,6 +58,10 @@ class Kind:
     type: str = ""
     #: whether it tells all that was used: some leave out requests beside the conversation
     exact: bool = True
+    #: whether it tells what it uses while it works, not only when a turn is over
+    live: bool = True
+    #: what it says of a key that the vendor refuses
+    refused: str = "401"
     #: what the model calls the tool `echo` of the tool server `probe`, and the policy that lets it; None: it knows none
     echo: tuple[str, str] | None = None
 
@@ -144,6 +148,8 @@ KINDS = {
         alone=False,
         type="acp",
         exact=False,
+        live=False,
+        refused="Authentication required",
         echo=("mcp__probe__echo", "skip"),
     ),
     "codex-acp": Kind(
@@ -161,6 +167,8 @@ KINDS = {
         alone=False,
         type="acp",
         exact=False,
+        live=False,
+        refused="Authentication required",
         echo=("echo", "skip"),
     ),
 }
@@ -220,6 +228,12 @@ class RealStage(Stage):
     def counted(self, id: str) -> dict[str, int]:
         told = next(t for t in self.json("status")["tasks"] if t["id"] == id)["usage"]
         return {name: told[name] for name in TOKENS}
+
+    def wait_served(self, count: int, id: str) -> None:
+        if self.kind.live:
+            super().wait_served(count, id)
+        else:
+            self.wait(lambda: self.served(id) >= count)
 
     def usage_is_right(self, id: str) -> dict[str, int]:
         if self.kind.exact:

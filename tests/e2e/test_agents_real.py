@@ -206,7 +206,7 @@ def test_trouble_with_the_model_is_survived_or_put_before_the_person(stage: Real
         words=("--open", "2"),
     )
     failure = stage.wait_item("failure")
-    assert "401" in failure["text"]
+    assert stage.kind.refused in failure["text"]
     assert failure["task"].endswith("/two")
     stage.wait_item("review")
     stage.usage_is_right("one")
@@ -238,6 +238,12 @@ def test_a_tool_server_of_the_configuration_is_called(stage: RealStage) -> None:
 def test_a_budget_is_overshot_by_one_call_at_most(stage: RealStage) -> None:
     """Two calls use it up; the third, which has begun by then, is broken off, and there is no fourth."""
     stage.configure(more="[limits.task]\ntokens = 10000")
+    if not stage.kind.live:  # what a turn used is known at its end: then no other one begins
+        stage.run(task("one", "[[as=one]] Go. [[write path=a text=1]] [[sh=true]] [[say=Done.]]"), checks='["false"]')
+        stage.wait_item("budget")
+        assert [m["result"] for m in stage.messages("one")] == ["ok"]
+        stage.usage_is_right("one")
+        return
     stage.run(task("one", "[[as=one]] Go. [[sh=true]] [[sh=true]] [[slow=60]] [[sh=true]] [[say=never]]"))
     ended = lambda: [m["result"] for m in stage.messages("one")] == ["interrupted"]  # noqa: E731
     wait_for(ended, 50, what="the budget to end the turn")
