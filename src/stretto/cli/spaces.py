@@ -138,6 +138,8 @@ def remove(name: str, as_json: bool) -> None:
     if result["adopted"]:
         click.echo(f"let go of {name}; its files are where they were")
     else:
-        click.echo(f"removed {name}; bring it back with: stretto undo {result.get('undo') or ''}".rstrip())
+        undo = result.get("undo")
+        back = f"bring it back with: stretto undo {undo}" if undo else "its files were gone before, so undo cannot help"
+        click.echo(f"removed {name}; {back}")
         if result["kept"]:
             note(f"its branch stays: {clean(str(result['kept']))}")

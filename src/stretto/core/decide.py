@@ -188,7 +188,7 @@ def prepare(f: Facts, limits: Limits) -> Decision | None:
         return taken(f, Stage.PREPARE) or made
     if f.observed.worktree is False and not f.turn_running and not f.queued:
         key = f"worktree:{len([i for i in f.items if i.key.startswith('worktree:')])}"
-        text = f"the worktree {t.workspace} is gone; its branch {t.branch} is still there"
+        text = f"the worktree {t.workspace} is gone; retry makes it again with all that was committed on {t.branch}"
         return ask(f, Stage.PREPARE, ItemKind.SETUP, key, text)
     return None
 

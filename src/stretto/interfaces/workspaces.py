@@ -32,7 +32,10 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A removed workspace in quarantine; `undo` brings it back byte for byte until `purge`."""
+    """A removed workspace in quarantine; `undo` brings it back byte for byte until `purge`.
+
+    `whole`: False when somebody had deleted its files before, so that only its commits are kept and `undo` is refused.
+    """
 
     id: str
     owner: str
@@ -41,6 +44,7 @@ class Removal:
     refs: dict[str, str]
     at: float
     bytes: int | None = None
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,6 +279,7 @@ class Teardown:
                 f"the worktree of {bay.owner} was already gone when it was removed; {kept} holds its commits",
                 object=record.id,
                 code="nothing_to_undo",
+                hint=f"git branch {record.branch or bay.branch or 'NAME'} {kept}" if "tip" in record.refs else None,
             )
         if f"{bay.number:02d}" in self._bays.all() or (bay.adopted is None and os.path.lexists(path)):
             raise self._in_the_way(str(path), "something is in its place")
@@ -449,7 +450,9 @@ class Teardown:
 
     def _removal(self, record: Record) -> Removal:
         place = self._folder.quarantine / record.id
-        return Removal(record.id, record.marker.owner, Path(record.path), place, dict(record.refs), record.at)
+        whole = record.tree or record.marker.adopted is not None
+        path = Path(record.path)
+        return Removal(record.id, record.marker.owner, path, place, dict(record.refs), record.at, whole=whole)
 
 
 def _plain(layers: Layers) -> dict[str, dict[str, Any]]:

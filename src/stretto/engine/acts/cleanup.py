@@ -16,7 +16,7 @@ from stretto.engine import sandboxing
 from stretto.engine.acts import shared
 from stretto.engine.acts.session import stop
 from stretto.engine.parts import Parts
-from stretto.interfaces import Removal
+from stretto.interfaces import Git, Removal
 from stretto.store.sqlite import Writer
 from stretto.workspace import browser
 
@@ -49,7 +49,7 @@ def remove(parts: Parts, f: Facts, reason: str) -> Removal | None:
         return None
     git = parts.repositories.git(f.run.root)
     kept = _kept_ref(t)
-    if t.branch is not None and (tip := git.read_ref(f"refs/heads/{t.branch}")) is not None:
+    if t.branch is not None and (tip := _last_commit(git, t)) is not None:
         git.update_ref(kept, tip, git.read_ref(kept), f"stretto: {reason}")
     removal = None
     if t.workspace is not None:
@@ -63,6 +63,12 @@ def remove(parts: Parts, f: Facts, reason: str) -> Removal | None:
         sandboxing.release(parts, f.run, t.branch)
     write_removal(parts, f, removal, reason)
     return removal
+
+
+def _last_commit(git: Git, task: Task) -> str | None:
+    """Where the branch is, or was when it was seen last, if somebody has deleted it."""
+    tip = git.read_ref(f"refs/heads/{task.branch}")
+    return tip or (git.resolve(task.head) if task.head is not None else None)
 
 
 def write_removal(parts: Parts, f: Facts, removal: Removal | None, reason: str) -> None:

@@ -22,7 +22,7 @@ from stretto.engine import environment, sandboxing
 from stretto.engine.acts import shared
 from stretto.engine.acts.rows import end_task, open_item, short_id
 from stretto.engine.parts import Parts, Repository
-from stretto.interfaces import CheckOutcome, Confinement, Workspace
+from stretto.interfaces import CheckOutcome, Confinement, Git, Workspace
 from stretto.workspace.clones import RECIPE
 
 
@@ -62,10 +62,26 @@ def _ensure(parts: Parts, f: Facts) -> tuple[Workspace, str]:
     if f.task.base is None or f.task.branch is None:
         with parts.store.write() as tx:
             tx.update(Task, f.task.uid, base=base, branch=branch)
+    _bring_branch_back(repository.git, f)
     if in_checkout(f.task.fields):
         return shared.take(parts, f, base, branch), base
     env = environment.captured(parts, f.run) | ({RECIPE: CLONE} if recipe(f) == CLONE else {})
     return repository.workspaces.ensure(f.task.uid, "task", base, branch, env), base
+
+
+def _bring_branch_back(git: Git, f: Facts) -> None:
+    """A branch that somebody deleted begins again where it was seen last, not at the base: that would lose the work."""
+    branch, head = f.task.branch, f.task.head
+    if branch is None or head is None or git.read_ref(f"refs/heads/{branch}") is not None:
+        return
+    if git.resolve(head) is None:
+        raise StrettoError(
+            f"the branch {branch} is gone, and its last commit {head[:12]} is not in the repository any more",
+            code="branch_gone",
+            object=branch,
+            hint=f"stretto cancel {f.task.uid}, then: stretto retry {f.task.uid} --fresh",
+        )
+    git.update_ref(f"refs/heads/{branch}", head, None, "stretto: the branch was deleted")
 
 
 def start_commit(repository: Repository, run: Run, task: Task) -> str:

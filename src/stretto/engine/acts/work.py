@@ -73,14 +73,24 @@ def _commit(git: Git, f: Facts, path: Path, turn: Message) -> str:
         f"{f.task.id}: {f.task.title}\n\n"
         f"Stretto-Task: {f.task.uid}\nStretto-Agent: {agent.name}/{agent.model or 'default'}\n"
     )
-    committed = git.commit_all(path, branch, text)
-    head = committed or git.read_ref(f"refs/heads/{branch}")
+    try:
+        committed = git.commit_all(path, branch, text)
+    except StrettoError as error:
+        if error.code == "not_on_branch":
+            _require_branch(git, f, branch)
+        raise
+    return committed or _require_branch(git, f, branch)
+
+
+def _require_branch(git: Git, f: Facts, branch: str) -> str:
+    head = git.read_ref(f"refs/heads/{branch}")
     if head is None:
+        last = str(f.task.head or f.task.base)
         raise StrettoError(
             f"the branch {branch} is gone",
             code="branch_gone",
             object=branch,
-            hint=f"git branch {branch} {f.task.head or f.task.base}",
+            hint=f"git -C {f.run.root} branch {branch} {last[:12]}",
         )
     return head
 

@@ -155,7 +155,7 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
     stays = not space.adopted and space.branch is not None and git.read_ref(f"refs/heads/{space.branch}") is not None
     return {
         "workspace": space.name,
-        "undo": removal.id if removal else None,
+        "undo": removal.id if removal is not None and removal.whole else None,
         "adopted": space.adopted,
         "kept": space.branch if stays else None,
     }

@@ -48,11 +48,12 @@ def remove(engine: Engine, args: common.Args) -> dict[str, Any]:
             fresh = tx.one(Task, "uid = ?", task.uid) or task
             if fresh.outcome is None:
                 rows.end_task(tx, fresh, State.CANCELLED, "removed by you")
-        kept = None if removal is not None else fresh.kept
+        undo = removal.id if removal is not None and removal.whole else None
+        kept = None if undo is not None else fresh.kept
     engine.reconciler.nudge(None)
     return {
         "task": task.uid,
-        "undo": removal.id if removal else None,
+        "undo": undo,
         "kept": kept,
         "branch": task.branch,
         "cancelled": task.outcome is None,
