@@ -61,6 +61,7 @@ def _clicked(words: list[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:
+        sys.stderr.write("\n")  # the prompt stands on the line still
         return 130
     except click.ClickException as error:
         return fail(_usage(error), words)

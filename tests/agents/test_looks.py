@@ -118,7 +118,14 @@ def test_other_packages_and_the_configuration_add_agents(repo: Repository, home:
     assert (found["mine"]["type"], found["mine"]["fallback_of"]) == ("command", ["tester"])
     assert found["mine"]["can"]["questions"] is True
     assert found["mine"]["can"]["stream"] is False
-    assert "mine · any program" in run("agents").stdout
+    told = run("agents").stdout
+    assert "mine · any program" in told
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line[:1].isalpha() and " · " not in line}
+    (head,) = (line.split() for line in told.splitlines() if line.split()[:1] == ["stream"])
+    for name, agent in found.items():
+        assert rows[name] == ["yes" if agent["can"][word] else "-" for word in head]
+    assert head == list(found["mine"]["can"])
+    assert max(len(line) for line in told[told.index(" stream pane ") :].splitlines()) <= 80
     assert "third can be started" in run("doctor").stdout
 
 

@@ -88,7 +88,9 @@ def test_a_database_is_begun_again_and_comes_back(spine: Spine) -> None:
     spine.wait_item("review", 60)
     identity = spine.call("db_reset", task="one")["undo"]
     assert rows(spine, "one") == ["1|seeded"]
-    kept = spine.call("undo", id=identity)["undo"]
+    undone = spine.call("undo", id=identity)
+    assert undone["database"] is True
+    kept = undone["undo"]
     assert rows(spine, "one") == ["1|seeded", "2|mine"]
     assert [one["id"] for one in spine.call("purge")["removals"]] == [kept]
     spine.call("undo")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stretto.cli.common import emit, json_option, read
-from stretto.cli.text import clean, coloured, paint, quota
+from stretto.cli.text import clean, coloured, pad, paint, quota, terminal_width, width, wrap
 from stretto.client import Json, folder
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def agents_command(as_json: bool) -> None:
         return
     for number, agent in enumerate(found):
         click.echo("\n".join([""] * (number > 0) + _block(agent)))
+    click.echo("\n".join(["", *_table(found)]))
 
 
 def _quotas() -> dict[str, list[Json]]:
@@ -132,19 +133,40 @@ def _block(agent: Json) -> list[str]:
     title = paint(clean(agent["name"]), "red" if agent["missing"] else "green", colour)
     lines = [f"{title} · {clean(agent['about'])}"]
     if agent["missing"]:
-        lines.append(f"  missing:  {clean(agent['missing'])}")
-        if agent["install"]:
-            lines.append(f"  install:  {clean(agent['install'])}")
+        lines += _told("missing", agent["missing"])
+        if agent["program"] and not agent["path"] and "not on PATH" not in agent["missing"]:
+            lines += _told("program", f"`{agent['program']}` is not on PATH either")
+        if agent["install"] and not agent["path"]:
+            lines += _told("install", agent["install"])
     else:
-        lines.append(f"  program:  {clean(agent['path'] or 'comes with stretto')}")
+        lines += _told("program", agent["path"] or "comes with stretto")
     if agent["tested_versions"]:
-        lines.append(f"  version:  {_version(agent)}")
-        lines.append(f"  login:    {_login(agent)}")
-    lines.append(f"  can:      {', '.join(word for word, able in agent['can'].items() if able) or 'nothing told'}")
-    lines += [f"  quota:    {quota(one)}" for one in agent["quotas"]]
+        lines += _told("version", _version(agent))
+        lines += _told("login", _login(agent))
+    for one in agent["quotas"]:
+        lines += _told("quota", quota(one))
     if agent["roles"]:
-        lines.append(f"  does:     {clean(', '.join(agent['roles']))}")
+        lines += _told("does", ", ".join(agent["roles"]))
     return lines
+
+
+def _told(label: str, text: str) -> list[str]:
+    lines = wrap(clean(text), terminal_width(), " " * 12)
+    return [f"  {label + ':':<10}{lines[0][12:]}", *lines[1:]]
+
+
+def _table(found: list[Json]) -> list[str]:
+    """What each can do, in 80 columns; the words are those of `agents --json`."""
+    from stretto.agents.declaration import CAPABILITIES
+
+    names = max((width(clean(agent["name"])) for agent in found), default=0)
+    if terminal_width() is not None:
+        names = min(names, 80 - sum(len(word) + 1 for word in CAPABILITIES))
+    lines = [" ".join([" " * names, *CAPABILITIES])]
+    for agent in found:
+        marks = (pad("yes" if agent["can"][word] else "-", len(word)) for word in CAPABILITIES)
+        lines.append(" ".join([pad(clean(agent["name"]), names), *marks]).rstrip())
+    return [*lines, "budget: a limit of its own; the limits of stretto hold wherever usage is told"]
 
 
 def _version(agent: dict[str, Any]) -> str:

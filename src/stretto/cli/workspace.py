@@ -124,6 +124,10 @@ def undo_command(id: str | None, as_json: bool) -> None:
     """Bring back what was removed, byte for byte: the last removal, or the one named."""
     result = steer("undo", id=id)
     done = "brought back" + (f": {result['path']}" if result.get("path") else "")
+    if result.get("database"):
+        done = (
+            f"brought back: the database of {result['task']}; what was there until now: stretto undo {result['undo']}"
+        )
     if result.get("retry"):
         done += f"\nits task {result['task']} is over; go on with: stretto retry {result['task']}"
     _tell(result, as_json, done)

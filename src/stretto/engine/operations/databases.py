@@ -67,7 +67,8 @@ def undo(engine: Engine, row: Mapping[str, Any]) -> dict[str, Any]:
         with engine.store.write() as tx:
             tx.execute("UPDATE removals SET undone_at = ? WHERE id = ?", tx.now, row["id"])
             tx.event("database.undone", **_about(owner, str(row["repo"])), undo=row["id"], kept=identity)
-    return {"task": owner, "undo": identity, "path": str(made.path), "branch": made.branch, "retry": False}
+    undone = {"task": owner, "undo": identity, "path": str(made.path), "branch": made.branch, "retry": False}
+    return {**undone, "database": True}
 
 
 def workspaces_of(engine: Engine, row: Mapping[str, Any]) -> Workspaces:
