@@ -132,7 +132,7 @@ def test_a_question_a_permission_and_an_interrupt_reach_it(stage: PaneStage) -> 
     assert [option["key"] for option in item["options"]] == ["allow", "always", "deny"]
     worktree = Path(stage.task("one")["worktree"])
     assert not (worktree / "yes").exists()
-    assert stage.task("one")["session"]["status"] == "waiting"
+    stage.wait(lambda: stage.task("one")["session"]["status"] == "waiting")
     stage.stretto("answer", item["id"], "allow")
     item = stage.wait_item("question")
     assert (worktree / "yes").exists()

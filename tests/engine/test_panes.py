@@ -144,6 +144,19 @@ def test_a_long_message_that_did_not_arrive_is_shown_by_its_beginning_and_kept_w
     assert "Line 399" in spine.messages("a")[0].text
 
 
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_program_that_fails_at_its_start_is_started_once_more(spine: Spine, starts: int) -> None:
+    habits(spine, f"stumble={starts}")
+    (spine.folder / "script.json").write_text(json.dumps({"tasks": {"a": turns([write("a.txt", "a\n")])}}))
+    spine.run(PLAN, agent="odd", approve="human")
+    if starts == 1:
+        spine.wait_item("review")
+        assert (spine.session("a").generation, len(spine.messages("a"))) == (1, 1)
+    else:
+        assert "the terminal did not answer" in spine.wait_item("failure").text
+    assert Path(spec(spine)["shared"], "starts").read_text().count("started") == 2
+
+
 def test_a_dialog_becomes_a_question_and_its_answer_a_key(spine: Spine) -> None:
     habits(spine, "dialog=Do you trust this folder?")
     (spine.folder / "script.json").write_text(json.dumps({"tasks": {"a": turns([write("a.txt", "a\n")])}}))

@@ -16,6 +16,8 @@ Specification.
   for, seen right before the key; one that stands there afterwards is asked about anew, as another question. What only
   its own terminal can answer, and a screen that stands still and makes no sense, is told as a question without options.
 - Screens of a program's start that ask nothing of the person are passed by as they stand, a few times at the most.
+- A program that fails before it has ever shown a composer, a dialog or work is started once more: interfaces give up
+  when a busy terminal answers them late. Nothing was typed then, so nothing is said twice.
 - The end of the agent, of tmux, of our input ends us; the shim ends what is left. An agent's last screen is our last
   words, with its exit code or its signal.
 - `attended`: the pane was opened for a person, who is waited for so many seconds; when nobody shows it any more and no
@@ -81,7 +83,7 @@ _AGAIN, _SETTLE = 5.0, 0.4
 #: how often a screen of the program's start is passed by, and the keys of an interrupt are pressed
 _STEPS = 8
 #: seconds that a dead program's exit status may take
-_STATUS = 1.0
+_STATUS = 5.0
 
 
 class Host:
@@ -111,9 +113,10 @@ class Host:
         self.steps, self.titled = _STEPS, ""
         self.told: tuple[What | None, float] = (None, 0.0)
         self.typed = self.passed = self.pressed = 0.0
-        self.turns = self.presses = 0
+        self.turns = self.presses = self.overs = 0
         self.attended = float(spec.get("attended") or 0)
         self.seen, self.dead_since = False, 0.0
+        self.shown = self.again = False
         self.spool, self.spool_at = Path(spec["spool"]), 0
         self.idle = False
 
@@ -122,7 +125,8 @@ class Host:
     def run(self) -> int:
         """Until the agent, tmux or our input ends; the exit code."""
         program = [sys.executable, "-I", "-S", launch.__file__, self.spec["file"]]
-        self.terminal.start(self.spec["name"], program, Path(self.spec["folder"]))
+        where = (self.spec["name"], program, Path(self.spec["folder"]))
+        self.terminal.start(*where)
         self.pane = Pane(self.terminal, self.spec["name"])
         began = time.monotonic()
         Path(self.spec["socket"]).with_name("ready").touch(mode=0o600)
@@ -131,8 +135,14 @@ class Host:
             self.listen()
             facts = self.pane.facts()
             self.learn()
-            if facts.dead and self.finished(facts):
-                return self.last_words(facts)
+            if facts.dead:
+                if not self.finished(facts):
+                    continue
+                if not self.stumbled(facts):
+                    return self.last_words(facts)
+                self.again, self.dead_since = True, 0.0
+                self.terminal.respawn(*where)
+                continue
             self.work(facts)
             if self.left_alone(facts, began):
                 return 0
@@ -177,19 +187,25 @@ class Host:
         known = facts.code is not None or facts.signal is not None
         return known or time.monotonic() - self.dead_since > _STATUS
 
+    def stumbled(self, facts: Facts) -> bool:
+        """Whether it failed by itself at its very start, for the first time."""
+        return facts.code not in (None, 0, 127) and not (self.shown or self.again or self.turns or self.theirs)
+
     def last_words(self, facts: Facts) -> int:
         """What the screen shows at the end, for whoever wants to know why."""
         if self.courier is not None and self.courier.way.touched:
             self.give_up("the agent ended")
         lines = [line for line in self.pane.look().lines if line.strip()]
         sys.stderr.write("\n".join(lines[-20:]) + "\n")
-        return facts.code if facts.code is not None else -(facts.signal or 0)
+        return facts.code if facts.code is not None else -(facts.signal or signal.SIGKILL)  # unknown is no good end
 
     # ---- looking
 
     def learn(self) -> None:
         """What the agent's hooks and own files report."""
         reports, self.spool_at = hooks.read(self.spool, self.spool_at)
+        ends: list[Sign] = []
+        overs = self.overs
         for report in reports:
             sign = hooks.sign(report)
             if sign is None or report.session != self.spec["session"]:
@@ -197,14 +213,17 @@ class Host:
             if not self.place.conversation and (named := self.tui.conversation(report)):
                 self.follow(named)
             self.saw(sign)
+            ends.append(sign)
+        for source, line in self.tails.read():
+            for said in self.tui.line(source, line, self.state):
+                self.heard(said)
+        # after what the files say, which may hold the whole of a short turn; they may have ended it themselves
+        for sign in ends if overs == self.overs else ():
             if sign.what is What.DONE:
                 self.state.setdefault("ending", {"result": "ok", "reason": ""})
             elif sign.what in (What.ERROR, What.OVERFLOW, What.LIMITED):
                 word = "limited" if sign.what is What.LIMITED else "failed"
                 self.state["ending"] = {"result": word, "reason": sign.text}
-        for source, line in self.tails.read():
-            for said in self.tui.line(source, line, self.state):
-                self.heard(said)
 
     def follow(self, conversation: str) -> None:
         """The agent has told the name of its conversation, and with it where it writes."""
@@ -235,6 +254,7 @@ class Host:
 
     def over(self, data: dict[str, Any]) -> None:
         """A turn is over: that of a message, or one of the person."""
+        self.overs += 1
         self.state.pop("ending", None)
         self.state.pop("verdict", None)
         word = {"ok": What.DONE, "interrupted": What.INTERRUPTED}.get(str(data.get("result")), What.ERROR)
@@ -275,6 +295,7 @@ class Host:
         if view.pass_by and self.steps and now - self.passed > _TAKEN and not self.turns:
             self.steps, self.passed = self.steps - 1, now
             self.pane.press(*view.pass_by)
+        self.shown = self.shown or view.working or view.composer is not None or view.dialog is not None
         if screen.lines != self.still[1]:
             self.still = (now, screen.lines)
         known = view.working or view.composer is not None or view.dialog is not None or view.pass_by
@@ -348,6 +369,9 @@ class Host:
             say(Signal("turn_started", {"evidence": self.began or "session file"}))
             self.running, self.calm_since = True, None
             self.turns += 1
+            if self.asked is not None and not self.answered:  # it asked before the proof was seen, and still does
+                what = What.PERMISSION if self.asked[1].permission else What.ASKING
+                self.saw(Sign(what, Source.PROTOCOL, time.time(), self.spec["generation"], self.asked[1].text[:200]))
         self.courier, self.began = None, None
 
     def give_up(self, why: str) -> None:

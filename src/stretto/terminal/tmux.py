@@ -88,7 +88,11 @@ class Terminal:
             else:
                 self._connect(*command)
             # not the session's first program: a server may not survive one that ends before it stands
-            self.command("respawn-pane", "-k", "-t", f"={name}:", "-c", str(cwd), "--", *argv)
+            self.respawn(name, argv, cwd)
+
+    def respawn(self, name: str, argv: Sequence[str], cwd: Path) -> None:
+        """Let `argv` run in the session's pane, in the place of what runs, or has ended, there."""
+        self.command("respawn-pane", "-k", "-t", f"={name}:", "-c", str(cwd), "--", *argv)
 
     def attach(self) -> None:
         """Speak with a server that is there. Raises Gone when it is not."""

@@ -3,7 +3,7 @@
 It is what a person sees of the scripted agent in a pane, and it misbehaves on demand: COMPOSER_HABITS holds words
 separated by `;`. `hold=FILE` draws nothing until the file is there; `draft=TEXT` begins with a text in the composer;
 `dialog=TEXT` begins with a dialog over it; `swallow=N` takes no notice of the first N Enters; `deaf` forgets what is
-sent; `mute` reports nothing; `quit` ends when something is sent.
+sent; `mute` reports nothing; `quit` ends when something is sent; `stumble=N` fails at its first N starts.
 It reports in the file composer.jsonl of STRETTO_PANE_FOLDER, a JSON object a line: began {prompt}, text {text}, ended
 {code, interrupted}.
 """
@@ -166,6 +166,12 @@ class Composer:
 
     def run(self) -> int:
         """Until the person quits."""
+        starts = Path(os.environ["STRETTO_PANE_FOLDER"], "starts")
+        with starts.open("a") as file:
+            file.write("started\n")
+        if len(starts.read_text().splitlines()) <= int(self.habits.get("stumble", "0")):
+            os.write(2, b"the terminal did not answer\r\n")
+            return 3
         tty.setraw(0)
         while (hold := self.habits.get("hold")) and not Path(hold).exists():
             time.sleep(0.02)
