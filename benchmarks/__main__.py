@@ -28,6 +28,7 @@ BENCHES = {
     "i": ("benchmarks.sandbox", "run"),
     "j": ("benchmarks.dependencies", "run"),
     "k": ("benchmarks.streams", "run"),
+    "l": ("benchmarks.panes", "run"),
 }
 
 
