@@ -86,6 +86,12 @@ class Shop:
         cluster.run(f"CREATE DATABASE {self.name};", "postgres")
         cluster.run(script or "CREATE TABLE source (n integer); INSERT INTO source VALUES (1), (2);", self.name)
         self.all: list[Branches] = []
+        self.before = self.roles()
+
+    def roles(self) -> list[str]:
+        """Ours on the whole server; those of other tests may be among them."""
+        found = self.cluster.admin.run("SELECT rolname FROM pg_roles WHERE rolname LIKE 'stretto\\_%';")
+        return sorted(row[0] for row in found)
 
     def branches(self, user: str = "ann", **given: Any) -> Branches:
         table = {"provider": "postgres-schema", "url": self.cluster.url(user, self.name).text(), **given}
@@ -112,8 +118,7 @@ class Shop:
     def gone(self) -> None:
         for row in self.branches().known():
             self.all[-1]._drop(row, self.all[-1].place(self.folder))
-        roles = f"SELECT rolname FROM pg_roles WHERE rolname LIKE 'stretto\\_{self.name[:6]}%';"
-        assert self.cluster.admin.run(roles) == []
+        assert self.roles() == self.before
         self.cluster.admin.run(f"DROP DATABASE {self.name} WITH (FORCE);")
 
 
