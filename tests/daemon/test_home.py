@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+import subprocess
+import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from stretto import home as homes
-from stretto.core.errors import StrettoError, Unavailable
+from stretto.core.errors import Conflict, StrettoError, Unavailable
 from stretto.daemon.singleton import acquire
 from stretto.home import Home, find_home, fitting_socket, home_path, open_home
 from tests.support.unprivileged import Unprivileged
@@ -152,3 +156,21 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(fcntl, "flock", no_locks)  # no file system of ours lacks them
     with pytest.raises(Unavailable, match="no working locks"):
         acquire(found)
+
+
+def test_a_lock_that_nobody_alive_holds_is_waited_for(tmp_path: Path) -> None:
+    """A process that was killed holds its files a moment longer than it seems to live."""
+    found = open_home({"STRETTO_HOME": str(tmp_path / "h")})
+    over = subprocess.Popen(["/bin/true"])
+    over.wait()
+    fd, identity = acquire(found)
+    dead = replace(identity, pid=over.pid, start_time=1.0)
+    os.pwrite(fd, json.dumps(asdict(dead)).ljust(4096).encode(), 0)
+    threading.Timer(0.3, os.close, [fd]).start()
+    again, ours = acquire(found)
+    try:
+        assert ours.pid == os.getpid()
+        with pytest.raises(Conflict):
+            acquire(found)
+    finally:
+        os.close(again)

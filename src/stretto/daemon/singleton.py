@@ -3,7 +3,9 @@
 Specification. The lock (`flock` on `home/lock`, held until the process dies) is the only proof that a daemon runs; pid
 files and sockets are hints that a crash leaves behind. The lock file carries the holder's identity from the moment it
 is taken, `daemon.json` appears when the socket answers. Whoever holds the lock may remove a socket and a
-`daemon.json` that it finds: their writer is dead. A pid counts only together with its start time and the boot.
+`daemon.json` that it finds: their writer is dead. A pid counts only together with its start time and the boot. A
+process that was killed is seen as gone a moment before the last of its threads lets go of the lock: who finds it held
+by nobody that lives waits for that moment.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from stretto.core.errors import Conflict, Unavailable
 from stretto.files import replace, try_lock
 from stretto.home import Home
 from stretto.proctree import alive, boot_id, start_time
+
+#: seconds that a process which is gone may hold on to what it had
+_LETTING_GO = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,10 @@ def acquire(home: Home) -> tuple[int, Identity]:
     Raises Conflict (`daemon_running`) naming the daemon that runs, Unavailable where locks do not work.
     """
     fd = _lock(home)
+    until = time.monotonic() + _LETTING_GO
+    while fd is None and time.monotonic() < until and not _held_by_the_living(home):
+        time.sleep(0.02)
+        fd = _lock(home)
     if fd is None:
         raise already_running(home)
     identity = this_process(home)
@@ -70,6 +79,12 @@ def acquire(home: Home) -> tuple[int, Identity]:
     os.pwrite(fd, text, 0)
     sweep(home)
     return fd, identity
+
+
+def _held_by_the_living(home: Home) -> bool:
+    """Whether the process that the lock names runs; one that has just taken it may not have written its name yet."""
+    holder = read_identity(home.lock)
+    return holder is not None and holder.living
 
 
 def _lock(home: Home) -> int | None:
