@@ -302,6 +302,15 @@ def test_it_is_private_and_lies_where_all_homes_find_it(registry: Registry, tmp_
     assert port_leases.registry_path({**state, "STRETTO_LEASES": "/x/p.db"}) == Path("/x/p.db")
 
 
+def test_a_folder_that_the_person_has_named_stays_as_it_is(tmp_path: Path):
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o775)
+    layer(Registry(shared / "p.db"), tmp_path).take(place(tmp_path), {})
+    assert shared.stat().st_mode & 0o777 == 0o775
+    assert (shared / "p.db").stat().st_mode & 0o777 == 0o600
+
+
 # ------------------------------------------------------------------ races
 
 RACER = """

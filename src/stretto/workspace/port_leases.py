@@ -38,6 +38,8 @@ from stretto.workspace.line import Line
 BASE, BLOCK = 20000, 20
 #: blocks end below the ports that systems hand out by themselves (32768 on Linux)
 SLOTS = 600
+#: the folder of the registry below the user's state folder
+FOLDER = "stretto-leases"
 #: seconds that a lease waits for others before it gives up
 _PATIENCE = 20.0
 #: seconds between two tries of one who went without its turn
@@ -118,7 +120,7 @@ def registry_path(environ: Mapping[str, str] | None = None) -> Path:
     env = os.environ if environ is None else environ
     if named := env.get("STRETTO_LEASES"):
         return Path(named)
-    return Path(state_folder(env)) / "stretto-leases" / "ports.db"
+    return Path(state_folder(env)) / FOLDER / "ports.db"
 
 
 class Registry:
@@ -283,7 +285,8 @@ class Registry:
         if self._connection is not None and self._file == self._identity():
             return self._connection
         self._close()
-        files.make_private_dir(self.path.parent)
+        if self.path.parent.name == FOLDER or not self.path.parent.is_dir():
+            files.make_private_dir(self.path.parent)  # a folder that the person has named stays as wide as it is
         self._put_aside_if_damaged()
         connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         # a power cut ends all holders too: what it loses is leased again with the same slot as preference; and a sync
