@@ -51,7 +51,7 @@ class Recorder:
         wait_for(lambda: what(self.view()), 90, what=lambda: self.pane.look().text, interval=0.2)
         title = self.pane.facts().title
         shown = self.terminal.command("capture-pane", "-p", "-e")
-        (GOLDEN / "gemini_pane" / f"{name}.screen").write_text(f"{title}\n{shown}".replace(str(self.work), "/work"))
+        (GOLDEN / "gemini_pane" / f"{name}.screen").write_text(f"{title}\n{shown}".replace(str(self.work), "/repo"))
 
     def send(self, text: str) -> None:
         self.pane.paste(text)
@@ -101,7 +101,7 @@ def play(one: Recorder) -> None:
     one.shows("cancelled", lambda v: v.composer == "" and not v.working)
     one.send("[[err=401x9]] [[say=never]]")
     wait_for(lambda: '"type":"error"' in one.chat(), 90)
-    (GOLDEN / "gemini_pane" / "recording.txt").write_text(one.chat().replace(str(one.work), "/work"))
+    (GOLDEN / "gemini_pane" / "recording.txt").write_text(one.chat().replace(str(one.work), "/repo"))
 
 
 if __name__ == "__main__":
