@@ -6,22 +6,15 @@ What changes there outside the files that a task declared goes back to its agent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from stretto.core.decision import Decision, ask
 from stretto.core.facts import Facts, Limits
 from stretto.core.model import ItemKind, Stage, State
+from stretto.core.who import in_checkout
 
 #: what the reason of a task begins with that waits until another one gives the checkout back
 TAKEN = "waits for your checkout"
 #: the name under which the agent is told of changes outside its files
 FILES = "files"
-
-
-def in_checkout(fields: Mapping[str, Any]) -> bool:
-    """Whether a task with these fields works in the main checkout."""
-    return fields.get("workspace") == "shared"
 
 
 def taken(f: Facts, stage: Stage | None) -> Decision | None:

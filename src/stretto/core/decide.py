@@ -32,7 +32,7 @@ from stretto.core.actions import (
     Stop,
 )
 from stretto.core.budget_rules import over_budget, within_budget
-from stretto.core.checkout_rules import in_checkout, left_branch, outside, taken
+from stretto.core.checkout_rules import left_branch, outside, taken
 from stretto.core.decision import Decision, ask, finish, first_line, listed, shim_dead
 from stretto.core.facts import Facts, Limits
 from stretto.core.model import (
@@ -48,7 +48,7 @@ from stretto.core.model import (
     TurnResult,
 )
 from stretto.core.rest_rules import at_rest
-from stretto.core.who import agent_of, next_agent
+from stretto.core.who import agent_of, in_checkout, next_agent
 
 #: the reason of a task that stands still because it is paused
 PAUSED = "paused"

@@ -8,8 +8,6 @@ has taken over.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from stretto.core.actions import NOTHING, Stop
 from stretto.core.decision import Decision, shim_dead
 from stretto.core.facts import Facts
@@ -19,7 +17,7 @@ def at_rest(f: Facts, decision: Decision) -> Decision:
     """The same decision; while it has no action and the task is paused, its idle agent is ended."""
     if decision.action != NOTHING or not (f.task.paused or f.run.paused) or not _idle(f):
         return decision
-    return replace(decision, action=Stop(reason="paused"))
+    return Decision(decision.stage, decision.state, decision.reason, Stop(reason="paused"), decision.cause)
 
 
 def _idle(f: Facts) -> bool:

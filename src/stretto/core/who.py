@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.facts import Facts
 from stretto.core.model import AgentSpec
 
@@ -30,6 +29,11 @@ PANE = "pane"
 NO_SANDBOX, AUTO = "none", "auto"
 #: how the git of a task in a sandbox is set up: a part of the repository can be written, or it has a clone of its own
 WORKTREE, CLONE = "worktree", "clone"
+
+
+def in_checkout(fields: Mapping[str, Any]) -> bool:
+    """Whether a task with these fields works in the main checkout."""
+    return fields.get("workspace") == "shared"
 
 
 def agent_of(f: Facts) -> AgentSpec:

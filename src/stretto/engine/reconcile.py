@@ -24,13 +24,13 @@ from typing import Any
 from stretto import files
 from stretto.core.actions import NOTHING, Action, Admit, Compose, Deliver, Nothing, Prepare
 from stretto.core.admission import Candidate, admit
-from stretto.core.checkout_rules import TAKEN, in_checkout
+from stretto.core.checkout_rules import TAKEN
 from stretto.core.decide import PAUSED, decide
 from stretto.core.decision import Decision
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts, Limits, Observed, limits_of
 from stretto.core.model import Run, Session, State, Task
-from stretto.core.who import FALLBACK, choices
+from stretto.core.who import FALLBACK, choices, in_checkout
 from stretto.engine.acts.rows import ROW_ACTS
 from stretto.engine.acts.table import EFFECTS
 from stretto.engine.parts import Parts

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.model import Approval, Check, Entry, Item, Message, Run, Session, Task, Usage
+from stretto.core.who import in_checkout
 from stretto.core.workspace_commands import variables
 from stretto.reads import find, spaces
 from stretto.reads.history import messages_json

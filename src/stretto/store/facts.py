@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from stretto.core.admission import EXHAUSTED_FOR, LIMITED_FOR
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.facts import Facts, Observed, expand_needs
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
+from stretto.core.who import in_checkout
 from stretto.core.workspace_commands import MIGRATE, TIMEOUT
 from stretto.store.sqlite import Reader
 

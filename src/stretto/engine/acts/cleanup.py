@@ -8,10 +8,10 @@ from pathlib import Path
 from stretto.checks import servers
 from stretto.core import names
 from stretto.core.actions import CleanUp, Stop
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import Task
+from stretto.core.who import in_checkout
 from stretto.engine import sandboxing
 from stretto.engine.acts import shared
 from stretto.engine.acts.session import stop

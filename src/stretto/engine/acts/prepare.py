@@ -11,12 +11,11 @@ from stretto import files
 from stretto.checks import packages
 from stretto.core import names
 from stretto.core.actions import Prepare
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.inbox import options
 from stretto.core.model import CheckResult, CheckSpec, Item, ItemKind, Run, Task
-from stretto.core.who import CLONE, recipe
+from stretto.core.who import CLONE, in_checkout, recipe
 from stretto.core.workspace_commands import due_specs, setup_specs
 from stretto.engine import environment, sandboxing
 from stretto.engine.acts import shared

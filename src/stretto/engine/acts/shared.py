@@ -13,10 +13,10 @@ from pathlib import Path
 
 from stretto.checks import servers
 from stretto.core import names
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import Message, State, Task
+from stretto.core.who import in_checkout
 from stretto.engine import aftermath, environment
 from stretto.engine.parts import Parts
 from stretto.interfaces import Git, Workspace

@@ -13,12 +13,11 @@ from stretto.checks.run import environment_key
 from stretto.checks.servers import Fleet
 from stretto.core import migrations
 from stretto.core.actions import RunChecks, Settle
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.inbox import options
 from stretto.core.model import Check, CheckResult, CheckSpec, Delivery, Item, ItemKind, Message, Task, TurnResult
-from stretto.core.who import agent_of
+from stretto.core.who import agent_of, in_checkout
 from stretto.core.workspace_commands import MIGRATE, words
 from stretto.engine import environment, messages, sandboxing
 from stretto.engine.acts.rows import end_task, open_item, short_id

@@ -10,10 +10,10 @@ from typing import Any
 
 from stretto.checks import artifacts
 from stretto.core.actions import Stop
-from stretto.core.checkout_rules import in_checkout
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import QueueState, Run, Space, State, Task
+from stretto.core.who import in_checkout
 from stretto.engine import environment, sandboxing
 from stretto.engine.acts import cleanup, rows, session
 from stretto.engine.engine import Engine
