@@ -249,6 +249,7 @@ def calls(world: dict[str, Any]) -> dict[str, Callable[[Repository], object]]:
         "clone_aside": lambda r: r.clone_aside("r000000"),
         "bring_clone_back": lambda r: (r.bring_clone_back(place, "r000000"), r.worktree_state(place)),
         "fast_forward_checkout": lambda r: fast_forward(r, main, side),
+        "switch_checkout": lambda r: (r.switch_checkout("b/shared", side), r.switch_checkout(None, base)),
     }
 
 
