@@ -33,7 +33,7 @@ SPAWNERS = (
     "testing/",
 )
 MOVERS = ("files.py", "shim/host_system.py", "workspace/deletion.py")
-REMOVERS = ("files.py", "workspace/", "testing/", "agents/turn_runner.py")
+REMOVERS = ("files.py", "workspace/", "testing/")
 
 
 @dataclass(frozen=True, slots=True)

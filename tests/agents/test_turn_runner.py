@@ -120,6 +120,28 @@ def test_usage_by_keys_of_json_lines_repeats_and_totals(tmp_path: Path) -> None:
     assert {s.data["key"] for s in play(tmp_path, script, total)[2]} == {"s-7-total"}
 
 
+def test_a_cache_in_the_worktree_stays_and_is_no_work(tmp_path: Path) -> None:
+    """One that a killed turn has left, one of a person, one made now; a link out of the worktree is not followed."""
+    work, outside = tmp_path / "work", tmp_path / "outside"
+    for folder in (work / ".cache.v1", work / ".cache.v2", outside):
+        folder.mkdir(parents=True)
+    (work / ".cache.v1" / "left").write_text("by a killed turn")
+    (work / ".cache.v2" / ".gitignore").write_text("mine\n")
+    (work / ".cache.v3").symlink_to(outside)
+    subprocess.run(["git", "init", "-q", str(work)], check=True)
+    script = "import pathlib; p = pathlib.Path('.cache.v4'); p.mkdir(); (p / 'f').write_text('x')"
+    rules = TurnRules(caches=(".cache.v*",))
+    assert play(work, script, rules)[0] == 0
+    shown = subprocess.run(
+        ["git", "status", "--porcelain", "-uall", "--", ".cache*"], cwd=work, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert shown == ["??", ".cache.v2/.gitignore", "??", ".cache.v3"]
+    assert (work / ".cache.v1" / "left").read_text() == "by a killed turn"
+    assert (work / ".cache.v4" / "f").read_text() == "x"
+    assert (work / ".cache.v2" / ".gitignore").read_text() == "mine\n"
+    assert list(outside.iterdir()) == []
+
+
 DOCUMENT = """
 import json, pathlib, sys, time
 path = pathlib.Path(sys.argv[1])
@@ -207,16 +229,6 @@ def test_a_signal_is_the_programs_and_what_it_used_is_still_told(tmp_path: Path,
     assert process.returncode == 130
     signals = told(output)[1]
     assert (used(signals), ended(signals)) == ([Usage(9)], []), "that it failed is not for it to say"
-
-
-def test_litter_of_a_turn_goes_with_it_and_what_was_there_stays(tmp_path: Path) -> None:
-    (tmp_path / ".cache.v3").mkdir()
-    (tmp_path / ".cache.v5").symlink_to(tmp_path / ".cache.v3")
-    script = (
-        "import pathlib\nfor n in (3, 4): pathlib.Path(f'.cache.v{n}').mkdir(exist_ok=True)\nopen('.cache.v4/x', 'w')"
-    )
-    assert play(tmp_path, script, TurnRules(litter=(".cache.v*",)))[0] == 0
-    assert {path.name for path in tmp_path.glob(".cache*")} == {".cache.v3", ".cache.v5"}
 
 
 def test_lines_like_ours_are_the_programs(tmp_path: Path) -> None:

@@ -90,8 +90,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
         stage = PaneStage(repo, tmp_path, server, kind=KINDS[request.param])
         yield stage
         stage.stretto("down", "--all")
-        left = processes.gone(str(home), timeout=15)
-        assert not left, f"processes were left behind:\n{processes.described(left)}"
+        processes.require_none(str(home))
 
 
 def test_two_at_once_land_from_panes_and_usage_is_exact(stage: PaneStage, tmp_path: Path) -> None:

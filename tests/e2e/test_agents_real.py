@@ -40,8 +40,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
         stage = RealStage(repo, tmp_path, server, kind=KINDS[request.param])
         yield stage
         stage.stretto("down", "--all")
-        left = processes.gone(str(home), timeout=15)
-        assert not left, f"processes were left behind:\n{processes.described(left)}"
+        processes.require_none(str(home))
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -35,8 +35,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
         stage = TurnStage(repo, tmp_path, server, kind=KINDS[request.param])
         yield stage
         stage.stretto("down", "--all")
-        left = processes.gone(str(home), timeout=15)
-        assert not left, f"processes were left behind:\n{processes.described(left)}"
+        processes.require_none(str(home))
 
 
 def busy(stage: TurnStage) -> str:

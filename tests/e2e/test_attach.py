@@ -93,8 +93,7 @@ def stage(home: Path, repo: Repository, tmp_path: Path) -> Iterator[Stage]:
         stage = Stage(repo, tmp_path, server)
         yield stage
         stage.stretto("down", "--all")
-        left = processes.gone(str(home), timeout=15)
-        assert not left, f"processes were left behind:\n{processes.described(left)}"
+        processes.require_none(str(home))
 
 
 def start(stage: Stage, turns: list[Any], mode: str = "stream") -> None:

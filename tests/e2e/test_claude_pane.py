@@ -29,8 +29,7 @@ def stage(home: Path, repo: Repository, tmp_path: Path) -> Iterator[Stage]:
         seed(stage)
         yield stage
         stage.stretto("down", "--all")
-        left = processes.gone(str(home), timeout=15)
-        assert not left, f"processes were left behind:\n{processes.described(left)}"
+        processes.require_none(str(home))
 
 
 def seed(stage: Stage) -> None:

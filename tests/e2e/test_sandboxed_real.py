@@ -30,8 +30,7 @@ def staged(home: Path, repo: Repository, tmp_path: Path) -> Iterator[RealStage]:
         stage = RealStage(repo, tmp_path, server)
         yield stage
         stage.stretto("down", "--all")
-        left = processes.gone(str(home), timeout=15)
-        assert not left, f"processes were left behind:\n{processes.described(left)}"
+        processes.require_none(str(home))
 
 
 #: what it finds inside, left where it is committed; bash, for only that can speak to a port by itself

@@ -145,7 +145,10 @@ def test_what_fills_a_database_after_an_agent_has_worked_is_no_template_for_othe
     folder = spine.repo.path.parent / "repo.worktrees" / ".stretto" / "databases" / "rows"
 
     def templates() -> list[Path]:
-        return [path for path in folder.glob("*.json") if json.loads(path.read_bytes())["purpose"] == "template"]
+        """Those made from the task's own database: the gate's, made ready meanwhile, is the target's own work."""
+        found = {path: json.loads(path.read_bytes()) for path in folder.glob("*.json")}
+        place = spine.task("one").workspace
+        return [path for path, row in found.items() if (row["purpose"], row["worktree"]) == ("template", place)]
 
     (made,) = templates()
     spine.call("cancel", task="one")

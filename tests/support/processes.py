@@ -50,6 +50,12 @@ def gone(word: str, timeout: float = 60.0) -> list[psutil.Process]:
     return []
 
 
+def require_none(word: str) -> None:
+    """Wait until no process holds `word`; AssertionError with those that remain."""
+    left = gone(word)
+    assert not left, f"processes were left behind:\n{described(left)}"
+
+
 def _works(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -65,4 +65,4 @@ class AiderAgent(DescribedAgent):
             "output": "properties.completion_tokens",
         }
         fails = {"pattern": r"^litellm\.\w+: ", "again": r"^Retrying in ", "silent": True}
-        return TurnRules((*_ALONE, *_FILES, *named), usage=usage, fails=fails, litter=(".aider.tags.cache.v*",))
+        return TurnRules((*_ALONE, *_FILES, *named), usage=usage, fails=fails, caches=(".aider.tags.cache.v*",))

@@ -76,6 +76,8 @@ _BUSY, _WORKING, _QUIET = 0.05, 0.25, 1.0
 _CALM = 0.6
 #: seconds for which a screen that makes no sense stands still until the person is told; for which an answer is awaited
 _STRANGE, _TAKEN = 8.0, 2.0
+#: seconds that a dialog may take to open a field for words
+_OPENING = 20.0
 #: what is said of a dialog that we cannot answer
 _ELSEWHERE = "answer it in its own terminal: stretto attach"
 #: seconds after which what a title still says is told once more, and from words to the Enter behind them
@@ -409,7 +411,7 @@ class Host:
                 self.typed, self.answered = 0.0, time.monotonic()
                 self.pane.press("Enter")
             return
-        late = self.answered and time.monotonic() - self.answered > _TAKEN
+        late = self.answered and time.monotonic() - self.answered > (_OPENING if self.saying else _TAKEN)
         if self.asked is not None and (dialog != self.asked[1] or late):  # one that stays asks once more
             say(Signal("withdrawn", {"request": self.asked[0]}))
             self.asked, self.idle = None, False

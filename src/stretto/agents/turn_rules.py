@@ -33,7 +33,7 @@ class TurnRules:
     env: Mapping[str, str] = field(default_factory=dict)
     usage: Mapping[str, Any] | None = None
     fails: Mapping[str, Any] = field(default_factory=dict)
-    litter: tuple[str, ...] = ()
+    caches: tuple[str, ...] = ()
 
 
 def of_table(turn: Mapping[str, Any]) -> TurnRules:
@@ -47,7 +47,7 @@ def runner(argv: tuple[str, ...], rules: TurnRules, args: tuple[str, ...]) -> tu
     """The command line that runs one turn of a program by these rules. `args` stand at its end."""
     job: Json = {"argv": list(argv), "words": list(rules.words), "args": list(args), "env": dict(rules.env)}
     job |= {"input": rules.input, "fails": {"limited": PATTERN, **rules.fails}}
-    job["litter"] = list(rules.litter)
+    job["caches"] = list(rules.caches)
     if rules.usage is not None:
         job["usage"] = dict(rules.usage)
     return sys.executable, "-I", "-S", str(RUNNER), json.dumps(job, separators=(",", ":"), sort_keys=True)

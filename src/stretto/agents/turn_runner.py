@@ -6,8 +6,8 @@ Specification. Run by a shim as the process of one turn; standard library only, 
 JSON: `argv`, `words` and `args`, which follow one another, and `env`; in `words` and `env`, {file}, {text}, {folder}
 and {turn} stand for the file of the message, its text, a folder of this turn alone, and its number; `input`: the
 message is the program's standard input; `usage`: how its usage is read; `fails`: how a failure is known that its exit
-code does not tell; `litter`: names in the worktree that the program makes for itself: those that come with the turn go
-with it, and what was there before stays.
+code does not tell; `caches`: names of folders in the worktree that the program makes for itself: they are let ignore
+themselves, so that git sees none of them as work. Nothing in a worktree is deleted.
 
 What the program prints is passed on as it is. Between whole lines stand ours, each an object with the one key
 `stretto`: {usage, id, model} for each request that was read, again when more is known of it; {result, reason} as the
@@ -30,7 +30,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import stat
 import subprocess
@@ -240,22 +239,29 @@ class Turn:
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, self.on_signal)
         signal.signal(signal.SIGVTALRM, _too_slow)
-        before = self.litter()
+        self.hide_caches()
         try:
             with given.open("rb") as stdin:
                 child = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
         except OSError as error:
             return self.fail(f"{argv[0]} cannot be started: {error.strerror}", 127)
         code = self.attend(child)
-        for path in self.litter() - before:
-            shutil.rmtree(path, ignore_errors=True)
+        self.hide_caches()
         self.finish()
         return self.judge(code)
 
-    def litter(self) -> set[Path]:
-        """Folders of the program's own that are in the worktree now."""
-        found = (path for name in self.job.get("litter", ()) for path in Path.cwd().glob(name))
-        return {path for path in found if path.is_dir() and not path.is_symlink()}
+    def hide_caches(self) -> None:
+        """Let folders of the program's own ignore themselves, as caches of tools do. Nothing in a worktree is deleted.
+
+        Before the turn as well: the last one may have been killed.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        for path in (path for name in self.job.get("caches", ()) for path in Path.cwd().glob(name)):
+            if not path.is_dir() or path.is_symlink():
+                continue
+            # one that is there is kept; where none can be written git shows the folder
+            with contextlib.suppress(OSError), os.fdopen(os.open(path / ".gitignore", flags, 0o644), "w") as file:
+                file.write("*\n")
 
     def on_signal(self, *_: object) -> None:
         """It is the program's as well; we only remember."""

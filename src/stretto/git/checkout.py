@@ -48,14 +48,7 @@ def fast_forward_checkout(context: Context, branch: str, old: str, new: str) -> 
     """
     _require_branch(context, branch, run.oid(new))
     worktree = Worktree(context.root, context.common)
-    doing = survey.operation(worktree)
-    if doing is not None:
-        raise StrettoError(
-            f"your checkout is in the middle of a {doing}",
-            object=str(context.root),
-            code="busy",
-            hint=f"finish it, or: git {doing} --abort",
-        )
+    require_no_operation(context, worktree)
     with shadow.shadow(context, worktree) as place:
         index.recover(context, worktree)
         full = replace(place, index=place.git_dir / "index.full")
@@ -153,3 +146,16 @@ def _require_unstaged(worktree: Worktree, place: run.Place, old: str, new: str) 
             hint="commit them elsewhere or put them away, then: stretto update-checkout",
             details={"paths": staged},
         )
+
+
+def require_no_operation(context: Context, worktree: Worktree) -> None:
+    """Raise StrettoError (`busy`) if the person is in the middle of a merge, a rebase or the like there."""
+    doing = survey.operation(worktree)
+    if doing is None:
+        return
+    raise StrettoError(
+        f"your checkout {context.root} is in the middle of a {doing}",
+        object=str(context.root),
+        code="busy",
+        hint=f"finish it, or: git -C {context.root} {doing} {'reset' if doing == 'bisect' else '--abort'}",
+    )

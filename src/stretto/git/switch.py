@@ -80,14 +80,7 @@ def _head(context: Context) -> str:
 
 
 def _require_usable(context: Context, worktree: Worktree) -> None:
-    doing = survey.operation(worktree)
-    if doing is not None:
-        raise StrettoError(
-            f"your checkout {context.root} is in the middle of a {doing}",
-            object=str(context.root),
-            code="busy",
-            hint=f"finish it, or: git -C {context.root} {doing} {'reset' if doing == 'bisect' else '--abort'}",
-        )
+    checkout.require_no_operation(context, worktree)
     said = read_config(context.common).of("local", "worktree").get("core.sparsecheckout", "false")
     if said.lower() not in ("false", "no", "off", "0", ""):
         raise StrettoError(

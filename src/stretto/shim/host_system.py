@@ -427,7 +427,7 @@ def _launch(words: list[str], env: dict[str, str]) -> int:
         from launch_sandbox import main
     try:
         return main([os.fsdecode(raw(word)) for word in words[1:]], started)
-    except BaseException:  # nobody listens any more to why
+    except BaseException:  # raised again while our caller can tell why; later nobody listens, and this child must end
         if inherited:
             raise
         return 126
