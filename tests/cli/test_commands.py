@@ -501,6 +501,53 @@ def test_doctor_finds_what_is_wrong(stretto: Stretto, home: Path, repo: Reposito
     assert "daemon.store.commit.before" in json.loads(stretto("doctor", "--failpoints", "--json").stdout)["failpoints"]
 
 
+ROLES = """schema = 1
+[agents.here]
+command = ["sh"]
+[agents.gone]
+command = ["/no/such/program"]
+[roles.implementer]
+agent = "here"
+fallback = ["gone"]
+[roles.reviewer]
+agent = "here"
+[roles.implementor]
+agent = "here"
+"""
+
+
+def test_roles_are_told_by_doctor_and_by_plan_show(stretto: Stretto, home: Path, repo: Repository) -> None:
+    (repo.path / "stretto.toml").write_text(ROLES)
+    found = json.loads(stretto("doctor", "--json").stdout)["checks"]
+    roles = {check["name"].removeprefix("role "): check for check in found if check["name"].startswith("role ")}
+    assert {name: check["state"] for name, check in roles.items()} == {
+        "implementer": "ok",
+        "reviewer": "warning",
+        "implementor": "warning",
+    }
+    assert "nothing else asks for reviews" in roles["reviewer"]["text"]
+    assert "[roles.implementer]" in roles["implementor"]["hint"]
+    assert any("/no/such/program" in c["text"] and "takes over for implementer" in c["text"] for c in found)
+    plan = repo.path.parent / "P.md"
+    plan.write_text(
+        "# P\n\n## one: One\nDo.\nAccept: `x` is done.\n- role: implementor\n\n## two: Two\nDo.\n- model: m\n"
+    )
+    assert "unknown-role" not in stretto("plan", "lint", str(plan)).stdout
+    shown = stretto("plan", "show", str(plan)).stdout
+    assert "  implementor: here (its own model), stream, ask\n      one\n" in shown
+    assert "  implementer: here (m), stream, ask; then gone (its own model)\n      two\n" in shown
+    words = ("--json", "--agent", "claude", "--mode", "pane")
+    _, two = json.loads(stretto("plan", "show", str(plan), *words).stdout)["tasks"]
+    assert [two[key] for key in ("role", "agent", "model", "mode", "permissions")] == [
+        *("implementer", "claude", "m", "pane", "ask")
+    ]
+    assert two["fallback"] == [{"agent": "gone", "model": None, "permissions": "ask"}]
+    (repo.path / "stretto.toml").write_text("nonsense = 1\n")
+    told = stretto("plan", "show", str(plan))
+    assert (told.returncode, "who does what:" in told.stdout) == (0, False)
+    assert "nonsense" in told.stderr
+
+
 def unpacked(told: Any) -> dict[str, str]:
     texts = {}
     with tarfile.open(told["bundle"]) as archive:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from stretto.core.errors import StrettoError
-from stretto.core.model import TurnResult
+from stretto.core.model import Run, TurnResult
 from stretto.engine.pump import record_quota
 from stretto.reads import read
 from stretto.testing.clock import FakeClock
@@ -114,3 +115,104 @@ def test_a_window_that_is_used_up_delays_new_starts_of_that_agents_tasks_only(sp
     spine.engine.reconciler.nudge(None)
     assert spine.wait_over() == {"one": "landed", "two": "landed"}
     assert [e.data["agent"] for e in spine.events("agent.quota")] == ["other", "spare"]
+
+
+def test_a_fallback_that_cannot_be_started_is_told_at_the_start(spine: Spine) -> None:
+    configure(spine, '[roles.implementer]\nagent = "spare"\nfallback = ["missing"]\n')
+    told = spine.run(plan(task("one")))
+    assert any("/no/such/program" in n and "cannot take over from spare" in n for n in told["notices"])
+    assert spine.wait_over() == {"one": "landed"}
+
+
+def test_a_task_of_its_own_agent_has_the_fallbacks_of_its_role(spine: Spine) -> None:
+    """What the task says of agent and model holds for the first of them; mode and policy stay those of the role."""
+    configure(
+        spine,
+        '[agents.odd]\ncommand = ["sh", "-c", "exit 75"]\nmodel = "odds"\n'
+        '[roles.implementer]\nagent = "spare"\nmodel = "r"\nfallback = ["missing", "spare"]\npermissions = "ask"\n',
+    )
+    spine.run(plan(task("one", agent="odd", model="t"), task("two")))
+    assert spine.wait_over() == {"one": "landed", "two": "landed"}
+    assert replaced(spine) == [("one", "odd", "missing"), ("one", "missing", "spare")]
+    with spine.engine.store.read() as db:
+        found = db.rows("SELECT agent, model FROM sessions WHERE task = ? ORDER BY generation", spine.task("one").uid)
+    assert [(row["agent"], row["model"]) for row in found] == [("odd", "t"), ("spare", "r")]
+
+
+def join(spine: Spine, run: str, **words: Any) -> dict[str, Any]:
+    words = {"text": "Do it.\nAccept: it is done.", "run": run, "trust": True, "checkout": "leave", **words}
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **words.pop("env", {})}
+    return spine.call("add", **{"env": env, "fetch": False, **words})
+
+
+def test_a_task_that_joins_gets_the_agent_of_the_call_its_role_or_its_kind(spine: Spine) -> None:
+    configure(
+        spine,
+        '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n'
+        '[roles.implementer]\nagent = "slow"\n[roles.tester]\nagent = "spare"\nmodel = "cheap one"\n',
+    )
+    run = spine.run(plan(task("one"), checks="[]"), open=9)["run"]
+    for title, words in {
+        "by-call": {"agent": "spare"},
+        "by-kind": {"kind": "test"},
+        "by-role": {"role": "tester"},
+        "by-both": {"kind": "test", "role": "implementer", "agent": "spare"},
+    }.items():
+        join(spine, run, title=title, **words)
+    titles = ("by-call", "by-kind", "by-role", "by-both")
+    spine.wait(lambda: all(spine.task(title).outcome for title in titles))
+    assert [spine.session(title).agent for title in titles] == ["spare"] * 4
+    assert [spine.session(t).model for t in ("by-call", "by-kind", "by-role")] == [None, "cheap one", "cheap one"]
+    assert spine.task("by-both").role == "implementer"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ({"agent": "spar"}, "unknown_agent", "'spar'"),
+        ({"agent": "missing"}, "agent_missing", "/no/such/program"),
+        ({"agent": "command:sh x"}, "usage", "described on the command line"),
+        ({"role": "a b"}, "usage", "a b"),
+    ],
+)
+def test_who_cannot_be_had_is_told_before_the_task_joins(spine: Spine, words, code: str, says: str) -> None:
+    configure(spine, '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n[roles.implementer]\nagent = "slow"\n')
+    run = spine.run(plan(task("one")))["run"]
+    with pytest.raises(StrettoError, match=says) as refused:
+        join(spine, run, **words)
+    assert refused.value.code == code
+    assert [t.id for t in spine.tasks()] == ["one"]
+
+
+def test_a_task_of_a_role_that_nobody_described_joins_with_the_usual_agent(spine: Spine) -> None:
+    configure(spine, "")
+    run = spine.run(plan(task("one"), checks="[]"), agent="spare")["run"]
+    join(spine, run, title="scouted", role="scout")
+    spine.wait(lambda: spine.task("scouted").outcome)
+    assert (spine.task("scouted").role, spine.session("scouted").agent) == ("scout", "spare")
+
+
+def test_a_plan_that_is_changed_may_not_name_an_agent_that_is_not_there(spine: Spine) -> None:
+    configure(spine, '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n[roles.implementer]\nagent = "slow"\n')
+    spine.run(plan(task("one")))
+    with pytest.raises(StrettoError) as refused:
+        spine.run(plan(task("one"), task("two", agent="spar")))
+    assert refused.value.code == "unknown_agent"
+    assert [t.id for t in spine.tasks()] == ["one"]
+
+
+def test_what_the_agent_of_a_joining_task_reads_from_the_environment_is_there(spine: Spine) -> None:
+    """Each agent has variables of its own program: those of one that joins were not captured with the run."""
+    program = spine.folder / "pi"
+    program.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 0.87.1 && exit\necho no; exit 3\n')
+    program.chmod(0o755)
+    configure(spine, f'[agents.pi]\ncommand = ["{program}"]\n')
+    run = spine.run(plan(task("one"), checks="[]"), agent="spare", approve="human")["run"]
+    given = {"OPENAI_API_KEY": "dummy", "PI_CODING_AGENT_DIR": str(spine.folder)}
+    join(spine, run, title="joined", agent="pi", env=given)
+    with spine.engine.store.read() as db:
+        found = db.one(Run, "id = ?", run)
+    assert found is not None
+    assert found.env["PI_CODING_AGENT_DIR"] == str(spine.folder)
+    assert "OPENAI_API_KEY" not in found.env, "a secret is not written down"
+    assert spine.engine.parts.secrets.of(found)["OPENAI_API_KEY"] == "dummy"

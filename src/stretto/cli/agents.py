@@ -25,7 +25,7 @@ def agents_command(as_json: bool) -> None:
     Looks at programs, versions and the evidence of a login; starts no agent and reads no credential.
     """
     told = _quotas()
-    found = [{**agent, "quotas": told.get(agent["name"], [])} for agent in described(_root())]
+    found = [{**agent, "quotas": told.get(agent["name"], [])} for agent in described(root_here())]
     if as_json:
         emit({"agents": found})
         return
@@ -47,7 +47,7 @@ def _quotas() -> dict[str, list[Json]]:
     return found
 
 
-def _root() -> Path | None:
+def root_here() -> Path | None:
     """The main checkout here; None outside of a repository."""
     from stretto.core.errors import StrettoError
     from stretto.git.discover import discover
@@ -62,12 +62,11 @@ def _root() -> Path | None:
 
 def described(root: Path | None) -> Iterator[Json]:
     """Every agent of the checkout's configuration as `agents --json` tells it. Raises for a file with mistakes."""
-    from stretto import agents, config
+    from stretto import agents
+    from stretto.cli.roles import frozen_of
     from stretto.core.plan import Plan
 
-    path = root / "stretto.toml" if root is not None else None
-    settings = config.load(path.read_text("utf-8") if path is not None and path.is_file() else "")
-    frozen = config.resolve(settings, Plan(), ready=agents.ready(), models=agents.models())
+    frozen = frozen_of(root, Plan())
     env = {**os.environ, **({"STRETTO_ROOT": str(root)} if root is not None else {})}
     for name in frozen["agents"]:
         yield _described(name, frozen, env)

@@ -267,31 +267,42 @@ def _shared(frozen: dict[str, Any], root: Path) -> Iterator[Finding]:
 
 
 def _agents(frozen: dict[str, Any], env: dict[str, str]) -> Iterator[Finding]:
-    """Every agent that a role names first: can it be started, was its version tested, is there a sign of a login."""
+    """Every agent that a role names: can it be started, was its version tested, is there a sign of a login."""
+    from stretto.cli.roles import roles_said, standing_by
+
+    for role, text, hint in roles_said(frozen):
+        yield Finding(f"role {role}", WARNING if hint else OK, text, hint)
+    first: dict[str, str] = {}
+    for role, part in frozen["roles"].items():
+        first.setdefault(part["agent"], role)
+    for name, role in first.items():
+        yield from _agent(frozen, env, role, name, "")
+    for name, roles in standing_by(frozen).items():
+        yield from _agent(frozen, env, roles[0], name, f"takes over for {', '.join(roles)}")
+
+
+def _agent(frozen: dict[str, Any], env: dict[str, str], role: str, name: str, stands_by: str) -> Iterator[Finding]:
     from stretto import agents
     from stretto.agents.looks import look
     from stretto.core.who import agent_spec
 
-    roles: dict[str, list[str]] = {}
-    for role, part in frozen["roles"].items():
-        roles.setdefault(part["agent"], []).append(role)
-    for name in roles:
-        spec = agent_spec(frozen, roles[name][0], name)
-        try:
-            sight, said = look(spec, env), agents.declared(spec.type)
-        except StrettoError as error:
-            yield Finding("agent", WARNING, error.message, error.hint or "")
-            continue
-        if sight.missing is not None:
-            hint = f"{said.install}; or choose another" if said.install else "or choose another"
-            yield Finding("agent", WARNING, sight.missing, f"{hint}: stretto run --agent NAME (see stretto agents)")
-            continue
-        yield Finding("agent", OK, f"{name} can be started")
-        if sight.tested is False:
-            text = f"{name} is version {sight.version}; tested with {', '.join(said.tested)}"
-            yield Finding("agent", WARNING, text, "it should work; if it does not, install a tested one")
-        if sight.login is False:
-            yield Finding("agent", WARNING, f"{name} shows no sign of a login: {sight.evidence}", f"log in: {name}")
+    spec = agent_spec(frozen, role, name)
+    try:
+        sight, said = look(spec, env), agents.declared(spec.type)
+    except StrettoError as error:
+        yield Finding("agent", WARNING, error.message, error.hint or "")
+        return
+    if sight.missing is not None:
+        hint = f"{said.install}; or choose another" if said.install else "or choose another"
+        missing = f"{sight.missing}; it {stands_by}" if stands_by else sight.missing
+        yield Finding("agent", WARNING, missing, f"{hint}: stretto run --agent NAME (see stretto agents)")
+        return
+    yield Finding("agent", OK, f"{name} can be started{' and ' if stands_by else ''}{stands_by}")
+    if sight.tested is False:
+        text = f"{name} is version {sight.version}; tested with {', '.join(said.tested)}"
+        yield Finding("agent", WARNING, text, "it should work; if it does not, install a tested one")
+    if sight.login is False:
+        yield Finding("agent", WARNING, f"{name} shows no sign of a login: {sight.evidence}", f"log in: {name}")
 
 
 def _missing(command: str, root: Path) -> str | None:

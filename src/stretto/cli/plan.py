@@ -1,13 +1,22 @@
-"""`plan lint`, `plan show`, `plan import`: work on plan files; no daemon, no repository needed."""
+"""`plan lint`, `plan show`, `plan import`: work on plan files; no daemon, no repository needed.
+
+In a repository the stretto.toml of its main checkout says which roles there are, and who does what.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from stretto.cli.common import json_option, note, text_of
+from stretto.cli.text import clean
 from stretto.core.errors import StrettoError, UsageError
+
+if TYPE_CHECKING:
+    from stretto.core.assigned import Assigned
+    from stretto.core.plan import Plan
 
 _FILE = click.argument("file", type=click.Path(allow_dash=True))
 
@@ -28,7 +37,7 @@ def lint(file: str, strict: bool, as_json: bool) -> int:
     """
     from stretto.cli.plan_views import lint_command
 
-    output, code = lint_command(text_of(file), strict, as_json, path="" if file == "-" else file)
+    output, code = lint_command(text_of(file), strict, as_json, path="" if file == "-" else file, roles=_own_roles())
     click.echo(output, nl=False)
     return code
 
@@ -36,14 +45,48 @@ def lint(file: str, strict: bool, as_json: bool) -> int:
 @plan_command.command("show")
 @_FILE
 @click.option("--open", "open_limit", type=click.IntRange(min=1), metavar="N", help="With N tasks open at once.")
+@click.option("--agent", metavar="AGENT", help="As in `stretto run`: who would do it then.")
+@click.option("--mode", type=click.Choice(["stream", "pane"]), help="As in `stretto run`.")
 @json_option
-def show(file: str, open_limit: int | None, as_json: bool) -> int:
-    """Waves, critical path, what can run at once, and about how long it takes."""
+def show(file: str, open_limit: int | None, as_json: bool, agent: str | None, mode: str | None) -> int:
+    """Waves, critical path, who does what, what can run at once, and about how long it takes.
+
+    Who does what is said by the stretto.toml of this checkout; for a run the one of its target counts.
+    """
     from stretto.cli.plan_views import show_command
 
-    output, code = show_command(text_of(file), open_limit, as_json, path="" if file == "-" else file)
+    def who(plan: Plan) -> dict[str, Assigned]:
+        return _who(plan, agent, mode)
+
+    output, code = show_command(text_of(file), open_limit, as_json, path="" if file == "-" else file, who=who)
     click.echo(output, nl=False)
     return code
+
+
+def _own_roles() -> list[str]:
+    """The roles that the stretto.toml of this checkout describes; none where it cannot be read."""
+    from stretto.cli.agents import root_here
+    from stretto.cli.roles import frozen_of
+    from stretto.core.plan import Plan
+
+    try:
+        return list(frozen_of(root_here(), Plan())["roles"])
+    except StrettoError:
+        return []
+
+
+def _who(plan: Plan, agent: str | None, mode: str | None) -> dict[str, Assigned]:
+    """Who does each task; nothing, and a word about it, where the configuration does not tell."""
+    from stretto.cli.agents import root_here
+    from stretto.cli.roles import frozen_of
+    from stretto.core.assigned import assigned
+
+    try:
+        frozen = frozen_of(root_here(), plan, agent, mode)
+    except StrettoError as error:
+        note(f"who does what cannot be told: {clean(error.message)}")
+        return {}
+    return {task.id: assigned(frozen, task) for task in plan.tasks}
 
 
 @plan_command.command("import")

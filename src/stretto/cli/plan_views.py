@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from stretto.cli.roles import NOBODY, by_who, who_json
 from stretto.core import graph, migrations, overlap, schedule
 from stretto.core.board_import import Imported, import_files
 from stretto.core.finding import Finding, Severity
 from stretto.core.lint import MOST_PARTNERS, lint
 from stretto.core.model import Kind
 from stretto.core.plan import Plan, errors, parse, render
+
+if TYPE_CHECKING:
+    from stretto.core.assigned import Assigned
 
 WIDTH = 80
 MOST_ROWS = 60
@@ -66,11 +70,12 @@ def show_command(
     path: str = "",
     minutes: Mapping[Kind, float] = schedule.MINUTES,
     review: float | None = None,
+    who: Callable[[Plan], Mapping[str, Assigned]] = lambda plan: {},
 ) -> tuple[str, int]:
     """Waves, critical path, what can run at once and how long it takes; 1 and the errors if the plan has any.
 
-    `open` defaults to the plan's own, else 2. `minutes` are those of agent and checks by kind; `review` those of the
-    person for each task: 0 if the plan approves by itself.
+    `who` tells who does each task, as far as it is known. `open` defaults to the plan's own, else 2. `minutes` are
+    those of agent and checks by kind; `review` those of the person for each task: 0 if the plan approves by itself.
     """
     plan, findings = parse(text)
     wrong = errors([*findings, *graph.problems(plan)])
@@ -86,7 +91,7 @@ def show_command(
             return _json({"error": {**body, "details": details}}), 1
         return "\n".join([*_finding_lines(wrong, path), _summary(plan, wrong)]) + "\n", 1
     auto = plan.approve == "auto"
-    view = _View(plan, open or plan.open or DEFAULT_OPEN, minutes, _review(review, auto))
+    view = _View(plan, open or plan.open or DEFAULT_OPEN, minutes, _review(review, auto), who(plan))
     return (_json(view.as_json()), 0) if as_json else ("\n".join(view.lines()) + "\n", 0)
 
 
@@ -99,8 +104,10 @@ def _review(given: float | None, auto: bool) -> float:
 class _View:
     """A plan with everything that `show` says of it."""
 
-    def __init__(self, plan: Plan, open_limit: int, minutes: Mapping[Kind, float], review: float) -> None:
-        self.plan, self.open, self.review = plan, open_limit, review
+    def __init__(
+        self, plan: Plan, open_limit: int, minutes: Mapping[Kind, float], review: float, who: Mapping[str, Assigned]
+    ) -> None:
+        self.plan, self.open, self.review, self.who = plan, open_limit, review, who
         self.tasks = {task.id: task for task in plan.tasks}
         self.needs = graph.needs_of(plan)
         self.reach = graph.Reach(self.needs)
@@ -138,6 +145,8 @@ class _View:
                     "minutes": self.minutes[task.id],
                     "start": slots[task.id].start,
                     "end": slots[task.id].end,
+                    "role": task.role,
+                    **(who_json(self.who[task.id]) if task.id in self.who else NOBODY),
                 }
                 for task in self.plan.tasks
             ],
@@ -164,6 +173,7 @@ class _View:
             *_wrap(head, ""),
             "",
             *self._waves(),
+            *self._who(),
             "",
             *_wrap(" -> ".join(self.path), f"critical path  {_minutes(self.path_minutes)}: "),
             *self._together(),
@@ -192,6 +202,14 @@ class _View:
         if len(rows) > MOST_ROWS:
             lines.append(f"{'':<9}… and {len(rows) - MOST_ROWS} more")
         return lines
+
+    def _who(self) -> list[str]:
+        """Roles and agents, each with its tasks."""
+        lines = []
+        for (role, said), ids in list(by_who(self.who).items())[:MOST_ROWS]:
+            lines += _wrap(said, f"  {role}: ")
+            lines += _wrap(", ".join(ids[:MOST_ROWS]) + (" …" if len(ids) > MOST_ROWS else ""), "      ")
+        return ["", "who does what:", *lines] if lines else []
 
     def _together(self) -> list[str]:
         """The most that can run at once, and with whom each task may run."""

@@ -6,8 +6,19 @@ frozen = resolve(config, plan, agent=agent_option("command:python3 agent.py"))
 
 from stretto.config.detect import Detected, detect
 from stretto.config.read import Config, load, parse
-from stretto.config.resolve import agent_option, resolve
+from stretto.config.resolve import agent_option, require_agents, resolve
 from stretto.config.template import template
 from stretto.config.values import Mistake
 
-__all__ = ["Config", "Detected", "Mistake", "agent_option", "detect", "load", "parse", "resolve", "template"]
+__all__ = [
+    "Config",
+    "Detected",
+    "Mistake",
+    "agent_option",
+    "detect",
+    "load",
+    "parse",
+    "require_agents",
+    "resolve",
+    "template",
+]

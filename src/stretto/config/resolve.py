@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -13,10 +13,10 @@ from stretto.core import names
 from stretto.core.errors import UsageError
 from stretto.core.finding import closest
 from stretto.core.model import AgentSpec
-from stretto.core.plan import ROLES, Plan
+from stretto.core.plan import ROLES, Plan, PlanTask
 from stretto.core.plan_values import check_json
+from stretto.core.who import DEFAULT_AGENT
 
-DEFAULT_AGENT = "claude"
 #: spares of the warm pool where nothing is said of it, but packages are brought in
 SPARES = 2
 #: agents that need no configuration unless the caller knows better
@@ -143,7 +143,7 @@ def _lists(rules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _roles(config: Config, plan: Plan, chosen: str) -> dict[str, dict[str, Any]]:
-    """Every role that the plan or the file names, and those that stretto knows."""
+    """Every role that plan or file names, and those that stretto knows. `said`: the keys that the file gives."""
     known = dict.fromkeys([*ROLES, *config.roles, *(task.role for task in plan.tasks)])
     default: dict[str, Any] = {
         "agent": chosen or DEFAULT_AGENT,
@@ -152,12 +152,14 @@ def _roles(config: Config, plan: Plan, chosen: str) -> dict[str, dict[str, Any]]
         "mode": None,
         "permissions": None,
         "fallback": [],
+        "said": [],
     }
     result = {}
     for name in known:
         given = dict(config.roles.get(name, {}))
+        said = sorted(given)
         given["fallback"] = list(given.get("fallback", ()))
-        result[name] = {**default, **given}
+        result[name] = {**default, **given, "said": said}
     return result
 
 
@@ -177,20 +179,31 @@ def _variables(config: Config, plan: Plan) -> dict[str, Any]:
 def _refuse_unknown_agents(frozen: Mapping[str, Any], plan: Plan) -> None:
     agents = frozen["agents"]
     named = [("the call or the plan", frozen["agent"])] if frozen["agent"] else []
-    named += [(f"task {task.id}", task.agent) for task in plan.tasks if task.agent]
     for role, given in frozen["roles"].items():
         named += [(f"role {role}", one) for one in (given["agent"], *given["fallback"])]
     for who, name in named:
-        if name not in agents:
-            guess = closest(name, agents)
-            hint = (
-                f"did you mean `{guess}`?"
-                if guess
-                else f"known: {', '.join(agents)}; or describe [agents.{_safe(name)}]"
-            )
-            raise UsageError(
-                f"{who} names the agent {name!r}, which is not known", code="unknown_agent", object=name, hint=hint
-            )
+        _require_known(who, name, agents)
+    require_agents(agents, plan.tasks)
+
+
+def require_agents(agents: Mapping[str, Any], tasks: Iterable[PlanTask]) -> None:
+    """Raise UsageError (`unknown_agent`) for the first task that names an agent which is not among these."""
+    for task in tasks:
+        if task.agent:
+            _require_known(f"task {task.id}", task.agent, agents)
+
+
+def _require_known(who: str, name: str, agents: Mapping[str, Any]) -> None:
+    if name in agents:
+        return
+    guess = closest(name, agents)
+    known = f"known: {', '.join(agents)}; or describe [agents.{_safe(name)}]"
+    raise UsageError(
+        f"{who} names the agent {name!r}, which is not known",
+        code="unknown_agent",
+        object=name,
+        hint=f"did you mean `{guess}`?" if guess else known,
+    )
 
 
 def _safe(name: str) -> str:

@@ -25,6 +25,11 @@ EVERYTHING = "*"
 _ROLE_OF_KIND = {Kind.RESEARCH: "researcher", Kind.TEST: "tester"}
 
 
+def role_of_kind(kind: Kind) -> str:
+    """The role that does tasks of this kind which name none."""
+    return _ROLE_OF_KIND.get(kind, "implementer")
+
+
 @dataclass(frozen=True, slots=True)
 class PlanTask:
     """One task as the plan says it. None means: not said here, the run's configuration decides.
@@ -238,7 +243,7 @@ def _task(section: Section, findings: list[Finding]) -> PlanTask:
     spec = "\n\n".join(filter(None, (plan_text.body(before), plan_text.body(after))))
     findings.extend(_layout_findings(section, fields_at))
     kind = values.get("kind", Kind.FEATURE)
-    defaults = {"role": _ROLE_OF_KIND.get(kind, "implementer"), "lands": kind is not Kind.RESEARCH}
+    defaults = {"role": role_of_kind(kind), "lands": kind is not Kind.RESEARCH}
     head = (section.id, section.title, spec, accept or late_accept)
     return PlanTask(*head, line=section.line, lines=lines, **{**defaults, **values})
 
@@ -377,7 +382,7 @@ def _accept(accept: str) -> str:
 
 
 def _default(task: PlanTask) -> PlanTask:
-    return PlanTask(task.id, role=_ROLE_OF_KIND.get(task.kind, "implementer"), lands=task.kind is not Kind.RESEARCH)
+    return PlanTask(task.id, role=role_of_kind(task.kind), lands=task.kind is not Kind.RESEARCH)
 
 
 def _rows(value: Plan | PlanTask, default: Plan | PlanTask, specs: Mapping[str, FieldSpec]) -> list[str]:

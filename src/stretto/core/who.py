@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stretto.core.facts import Facts
@@ -19,6 +19,20 @@ TIER_OF_ROLE = {
     "tester": "cheap",
     "summaries": "cheap",
 }
+#: who does what nobody says anything of
+DEFAULT_AGENT = "claude"
+#: what stretto gives to the roles that it knows, in words; a role that is not here does the tasks that name it
+WORK_OF_ROLE = {
+    "driver": "opened by `stretto driver`",
+    "implementer": "does the tasks that name no role, but those of kind test and research",
+    "tester": "does the tasks of kind test",
+    "researcher": "does the tasks of kind research",
+    "resolver": "does only the tasks that name it; a conflict goes back to the agent whose work it is",
+    "reviewer": "does only the tasks that name it, nothing else asks for reviews yet",
+    "summaries": "does only the tasks that name it, nothing else asks for summaries yet",
+}
+#: the roles of which that is all
+UNUSED_ROLES = ("resolver", "reviewer", "summaries")
 #: the counter among a task's attempts that says how many of its agents would not do
 FALLBACK = "fallback"
 #: a policy under which an agent does everything without asking
@@ -43,9 +57,21 @@ def agent_of(f: Facts) -> AgentSpec:
     return agent_spec(f.run.config, t.role, chosen, t.fields.get("model"), t.attempts.get(FALLBACK, 0))
 
 
+def part_of(config: Mapping[str, Any], role: str) -> Mapping[str, Any]:
+    """What a frozen configuration says of a role; a task that joined later may name one that it does not know."""
+    found: Mapping[str, Any] | None = config.get("roles", {}).get(role)
+    return {"agent": config.get("agent") or DEFAULT_AGENT} if found is None else found
+
+
+def unused_roles(config: Mapping[str, Any], named: Iterable[str]) -> list[str]:
+    """Roles that the file describes and that nothing uses yet, unless they are among those that tasks name."""
+    roles, wanted = config.get("roles", {}), set(named)
+    return [role for role in UNUSED_ROLES if role not in wanted and roles.get(role, {}).get("said")]
+
+
 def mode_of(config: Mapping[str, Any], role: str, said: str | None) -> str:
     """How stretto speaks with the agent of a task that says this itself: `stream` or `pane`."""
-    part: Mapping[str, Any] = config.get("roles", {}).get(role, {})
+    part = part_of(config, role)
     return str(said or config.get("mode") or part.get("mode") or "stream")
 
 
@@ -56,7 +82,7 @@ def adapter_of(type: str, mode: str) -> str:
 
 def choices(config: Mapping[str, Any], role: str, agent: str | None) -> tuple[str, ...]:
     """Names of the agents for a task: the one that was chosen, else the role's, then the role's fallbacks."""
-    part: Mapping[str, Any] = config.get("roles", {}).get(role, {})
+    part = part_of(config, role)
     return tuple(dict.fromkeys([str(agent or part.get("agent")), *part.get("fallback", ())]))
 
 
@@ -80,7 +106,7 @@ def agent_spec(
     role's own agent only. Then the agent's own counts, then that of the tier that the role wants. The role's policy
     wins over the agent's, whoever does the task.
     """
-    part: Mapping[str, Any] = config.get("roles", {}).get(role, {})
+    part = part_of(config, role)
     names = choices(config, role, agent)
     name = names[min(fallen, len(names) - 1)]
     raw: Mapping[str, Any] = config.get("agents", {}).get(name, {"type": name})

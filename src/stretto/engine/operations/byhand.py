@@ -20,8 +20,8 @@ from stretto.core.model import BY_HAND, Space, Task
 from stretto.core.workspace_commands import TIMEOUT, due_specs, setup_specs
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, serving, trusting
+from stretto.engine.operations.captures import captured
 from stretto.engine.operations.settings import resolve
-from stretto.engine.operations.submit import captured
 from stretto.git.repository import Repository
 from stretto.interfaces import Git, Removal, Workspace, Workspaces
 from stretto.reads.find import find_space

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from stretto import trust
+from stretto.config import require_agents
 from stretto.core import names, plan_change
 from stretto.core.errors import StrettoError
 from stretto.core.model import Origin, Run, Task
@@ -19,6 +20,8 @@ from stretto.engine import messages
 from stretto.engine.acts.rows import add_turn, close_items
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, sandboxes, sharing, trusting
+from stretto.engine.operations.captures import joined, secrets_of
+from stretto.engine.operations.probing import probe_agents
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import read_plan
 from stretto.store.sqlite import Writer
@@ -45,14 +48,17 @@ def change(engine: Engine, run: Run, args: common.Args) -> dict[str, Any]:
             details={"change": plan_change.as_json(found), "text": plan_change.describe(found)},
         )
     found = replace(found, joined=tuple(sandboxes.settle_joining(run.config, t) for t in found.joined))
+    require_agents(run.config["agents"], _wanted(found))
     for told in found.told:
         _require_same_place(told.before, told.after)
     for told in (*found.replaced, *found.told):
         sandboxes.settle_joining(run.config, told.after)
-    wanted = [*found.joined, *(c.after for c in (*found.replaced, *found.told))]
+    wanted = _wanted(found)
     trusting.require_all(engine, run.repo, trust.commands({}, wanted), args.get("trust"))
     notices = sharing.check(common.repository(engine, {"cwd": run.root}), wanted)
-    _apply(engine, run, after, text, tasks, found)
+    notices += probe_agents(engine, run.config, wanted, args)
+    engine.parts.secrets.keep(run.id, secrets_of(joined(run, wanted, args), args))
+    _apply(engine, run, after, text, tasks, found, args)
     engine.reconciler.nudge(None)
     with engine.store.read() as db:
         uids = [row["uid"] for row in db.rows("SELECT uid FROM tasks WHERE run = ? ORDER BY position", run.id)]
@@ -64,6 +70,11 @@ def change(engine: Engine, run: Run, args: common.Args) -> dict[str, Any]:
         "notices": [*notice.splitlines(), *notices],
         "change": plan_change.as_json(found),
     }
+
+
+def _wanted(found: PlanChange) -> list[PlanTask]:
+    """The tasks that are as the new text says, once it is applied."""
+    return [*found.joined, *(c.after for c in (*found.replaced, *found.told))]
 
 
 def _require_same_place(before: PlanTask, after: PlanTask) -> None:
@@ -83,7 +94,15 @@ def _progress(task: Task) -> Progress:
     return Progress.UNSTARTED if task.admitted_at is None else Progress.RUNNING
 
 
-def _apply(engine: Engine, run: Run, after: Plan, text: str, tasks: dict[str, Task], found: PlanChange) -> None:
+def _apply(
+    engine: Engine,
+    run: Run,
+    after: Plan,
+    text: str,
+    tasks: dict[str, Task],
+    found: PlanChange,
+    args: common.Args,
+) -> None:
     words = {c.after.id: _told(engine, tasks[c.after.id], c.after) for c in found.told if c.spoken}
     with engine.store.write() as tx:
         for n, task in enumerate(found.joined):
@@ -94,7 +113,8 @@ def _apply(engine: Engine, run: Run, after: Plan, text: str, tasks: dict[str, Ta
             uid = names.uid(run.id, id)
             close_items(tx, uid, "its spec changed", keep=common.KEPT)
             add_turn(tx, uid, Origin.SPEC, message)
-        tx.update(Run, run.id, plan_text=text, context=after.context)
+        grown = joined(tx.one(Run, "id = ?", run.id) or run, _wanted(found), args)
+        tx.update(Run, run.id, plan_text=text, context=after.context, config=grown.config, env=grown.env)
         if not found.empty:
             tx.event(
                 "run.changed",

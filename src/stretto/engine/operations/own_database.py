@@ -19,8 +19,8 @@ from stretto.core.model import CheckResult, CheckSpec
 from stretto.core.workspace_commands import MIGRATE, TIMEOUT
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, trusting
+from stretto.engine.operations.captures import captured
 from stretto.engine.operations.settings import resolve
-from stretto.engine.operations.submit import captured
 from stretto.workspace.databases import own, settings
 from stretto.workspace.folder import locate
 

@@ -24,7 +24,7 @@ from stretto.engine.acts.cleanup import remove as remove_workspace
 from stretto.engine.acts.session import agent_socket
 from stretto.engine.engine import Engine
 from stretto.engine.operations import common, serving
-from stretto.engine.operations.submit import secrets_of
+from stretto.engine.operations.captures import secrets_of
 from stretto.prompts import messages as prompts
 from stretto.prompts.messages import Comment
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stretto import agents, trust
-from stretto.core import graph, names
+from stretto import trust
+from stretto.config import agent_option, require_agents
+from stretto.core import graph, names, plan_values
 from stretto.core.driver import by_driver, require_plain
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
-from stretto.core.plan import Plan, PlanTask, errors
-from stretto.core.who import NO_SANDBOX, adapter_of, agent_spec, choices, mode_of
-from stretto.engine.acts.session import IN_SANDBOX
+from stretto.core.plan import Plan, PlanTask, errors, role_of_kind
 from stretto.engine.engine import Engine
 from stretto.engine.operations import base, change, checkouts, common, sandboxes, sharing, trusting
+from stretto.engine.operations.captures import captured, joined, secrets_of, with_own
+from stretto.engine.operations.probing import probe_agents
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import Resolved, refuse, resolve
 from stretto.git.repository import Repository
@@ -31,8 +31,6 @@ from stretto.reads import find
 from stretto.store.sqlite import Writer
 from stretto.workspace import databases
 
-#: variables that every run captures from its caller (DECISIONS 3)
-CAPTURED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "TMPDIR")
 #: open tasks until this many have landed in a repository, and after that
 FEW, FIRST_LIMIT, LIMIT = 5, 2, 3
 
@@ -98,52 +96,12 @@ def _check(
     git.require_room(str(found.config.get("branch_prefix") or names.DEFAULT_PREFIX))
     common.refuse_filters(git, found.base)
     about = base.describe(git, found.base_name, found.base, found.target, fetch=bool(args.get("fetch", True)))
-    notices = _probe_agents(engine, found, args)
+    notices = probe_agents(engine, found.config, found.plan.tasks, args)
     trusting.require(engine, common.key_of(git), found, args.get("trust"))
     choice = checkouts.choose(git, found.target, args.get("checkout"))
     notices += sharing.check(git, found.plan.tasks)
     engine.check_bays(git, found.config)
     return about, choice, [*notices, *databases.remarks(found.config.get("database"), git.root)]
-
-
-def _probe_agents(engine: Engine, found: Resolved, args: common.Args) -> list[str]:
-    """Refuse at once when no agent of a task can be started as the caller's environment is; tell of those that cannot.
-
-    The session looks again when it starts, and takes the first that can be started then.
-    """
-    given = {str(k): str(v) for k, v in (args.get("env") or os.environ).items()}
-    notices = {}
-    wanted = {}
-    for task, specs in zip(found.plan.tasks, _specs(found), strict=True):
-        confined = sandboxes.confines(found.config, task) != NO_SANDBOX
-        mode = mode_of(found.config, task.role, task.mode)
-        wanted[confined, mode, tuple((s.name, s.permissions) for s in specs)] = specs
-    for (confined, mode, _), specs in wanted.items():
-        env = {**given, **IN_SANDBOX} if confined else given
-        reasons = {spec.name: engine.parts.agent(adapter_of(spec.type, mode)).probe(spec, env) for spec in specs}
-        first, left = specs[0].name, [name for name, reason in reasons.items() if reason is None]
-        if not left:
-            raise StrettoError(
-                str(reasons[first]),
-                code="agent_missing",
-                object=first,
-                hint="install it, or choose another with --agent NAME",
-            )
-        if left[0] != first:
-            notices[first] = f"{reasons[first]}; {left[0]} takes its tasks"
-    return list(notices.values())
-
-
-def _specs(found: Resolved) -> list[list[AgentSpec]]:
-    """For each task of the plan the agents that may do it, in their order."""
-    return [agents_for(found.config, task) for task in found.plan.tasks]
-
-
-def agents_for(config: Mapping[str, Any], task: PlanTask) -> list[AgentSpec]:
-    """The agents that may do a task, in their order."""
-    chosen = task.agent or config["agent"]
-    count = len(choices(config, task.role, chosen))
-    return [agent_spec(config, task.role, chosen, task.model, fallen) for fallen in range(count)]
 
 
 def _plan_path(args: common.Args) -> str | None:
@@ -168,7 +126,7 @@ def _running(engine: Engine, repo: str, path: str | None) -> Run | None:
 def _run_row(
     engine: Engine, git: Repository, found: Resolved, plan: Plan, args: common.Args, path: str | None, choice: str
 ) -> Run:
-    config = _with_own(found.config, plan, args)
+    config = with_own(found.config, plan.tasks, args)
     title = plan.title or (Path(path).stem if path else "run")
     return Run(
         id=_free_id(engine, git, title),
@@ -210,34 +168,6 @@ def _free_id(engine: Engine, git: Repository, title: str) -> str:
             return run
 
 
-def captured(config: Mapping[str, Any], args: common.Args) -> dict[str, str]:
-    """What a configuration takes from the caller's environment, secrets left out."""
-    given: Mapping[str, str] = args.get("env") or {}
-    found = {k: str(v) for k, v in given.items() if k in CAPTURED}
-    secret = set(config["secret_names"])
-    for name, source in config["capture"].items():
-        if name not in secret and source in given:
-            found[name] = str(given[source])
-    return found
-
-
-def _with_own(config: Mapping[str, Any], plan: Plan, args: common.Args) -> dict[str, Any]:
-    """Let agents have what their own programs read from the person's environment, as far as it is set there."""
-    types = {spec.type for task in plan.tasks for spec in agents_for(config, task)}
-    given: Mapping[str, str] = args.get("env") or {}
-    own = {n: secret for t in types for n, secret in agents.declared(t).variables.items() if given.get(n)}
-    capture = {**{name: name for name in own}, **config["capture"]}
-    secret = {*config["secret_names"], *(n for n, is_secret in own.items() if is_secret and n not in config["capture"])}
-    return {**config, "capture": capture, "secret_names": sorted(secret)}
-
-
-def secrets_of(run: Run, args: common.Args) -> dict[str, str]:
-    """The secret variables of a run's configuration, as the caller's environment gives them."""
-    given: Mapping[str, str] = args.get("env") or {}
-    capture = run.config["capture"]
-    return {n: str(given[capture[n]]) for n in run.config["secret_names"] if capture[n] in given}
-
-
 def _insert_repo(tx: Writer, run: Run) -> None:
     tx.execute(
         "INSERT INTO repos (key, root, created_at) VALUES (?, ?, ?)"
@@ -274,19 +204,39 @@ def _said_before(engine: Engine, git: Repository, target: str) -> str | None:
 
 
 def _join(engine: Engine, run: Run, task: PlanTask, args: common.Args) -> dict[str, Any]:
+    task = _with_agent(run, task, args)
+    require_agents(run.config["agents"], [task])
     task = sandboxes.settle_joining(run.config, task)
     notices = sharing.check(common.repository(engine, {"cwd": run.root}), [task])
     trusting.require_all(engine, run.repo, trust.commands({}, [task]), args.get("trust"))
+    notices += probe_agents(engine, run.config, [task], args)
+    engine.parts.secrets.keep(run.id, secrets_of(joined(run, [task], args), args))
     with engine.store.write() as tx:
         taken = {row["id"] for row in tx.rows("SELECT id FROM tasks WHERE run = ?", run.id)}
         unknown = [n for n in task.needs if n != "*" and n not in taken]
         if unknown:
             raise UsageError(f"there is no task {unknown[0]} in {run.id}", code="unknown_need", object=unknown[0])
         row = task_row(run, replace(task, id=names.suggest_id(task.id, taken)), len(taken), tx.now)
+        grown = joined(tx.one(Run, "id = ?", run.id) or run, [task], args)
+        tx.update(Run, run.id, config=grown.config, env=grown.env)
         tx.insert(row)
         tx.event("run.changed", repo=run.repo, run=run.id, joined=[row.id], changed=[], removed=[])
     engine.reconciler.nudge(None)
     return {"run": run.id, "tasks": [row.uid], "base": None, "notices": notices}
+
+
+def _with_agent(run: Run, task: PlanTask, args: common.Args) -> PlanTask:
+    """A task that joins a run, with the agent that the call names; a run that has begun gets no other agents."""
+    if not args.get("agent"):
+        return task
+    named = agent_option(str(args["agent"]))
+    if isinstance(named, AgentSpec):
+        raise UsageError(
+            f"{run.id} has begun and takes no agent that is described on the command line",
+            object=str(args["agent"]),
+            hint=f"name one of its own: {', '.join(run.config['agents'])}",
+        )
+    return replace(task, agent=named)
 
 
 def _task_of_words(args: common.Args) -> PlanTask:
@@ -300,13 +250,23 @@ def _task_of_words(args: common.Args) -> PlanTask:
     if args.get("kind"):
         changes["kind"] = _kind(str(args["kind"]))
         changes["lands"] = changes["kind"] is not Kind.RESEARCH
+        if "role" not in task.lines:
+            changes["role"] = role_of_kind(changes["kind"])
     for name in ("files", "needs"):
         if args.get(name):
             changes[name] = tuple(str(v) for v in args[name])
-    for name in ("role", "accept"):
-        if args.get(name):
-            changes[name] = str(args[name])
+    if args.get("role"):
+        changes["role"] = _role(str(args["role"]))
+    if args.get("accept"):
+        changes["accept"] = str(args["accept"])
     return replace(task, **changes)
+
+
+def _role(word: str) -> str:
+    try:
+        return plan_values.word(word)
+    except plan_values.Unreadable as error:
+        raise UsageError(f"the role {error}", object=word, hint="--role tester") from None
 
 
 def _kind(word: str) -> Kind:

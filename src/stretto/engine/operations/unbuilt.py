@@ -12,6 +12,7 @@ from typing import Any
 from stretto.config.read import DEFAULT_STAGES
 from stretto.core.errors import StrettoError
 from stretto.core.plan import Plan
+from stretto.core.who import unused_roles
 
 
 def refuse(config: Mapping[str, Any], plan: Plan) -> None:
@@ -30,5 +31,6 @@ def _promises(config: Mapping[str, Any], plan: Plan) -> Iterator[tuple[str, str,
 
 def notices(config: Mapping[str, Any], plan: Plan) -> list[str]:
     """One line for what is there and not used."""
-    unused = [f"branch of task {task.id}" for task in plan.tasks if task.branch]
+    unused = [f"[roles.{role}]" for role in unused_roles(config, (task.role for task in plan.tasks))]
+    unused += [f"branch of task {task.id}" for task in plan.tasks if task.branch]
     return [f"not used yet: {', '.join(unused)}"] if unused else []
