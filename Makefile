@@ -34,8 +34,8 @@ test-agents: agents ## the suite of the real agents, cut off from the network wh
 agents-all: setup ## the same, and all others that the tests know (2.5 GB more)
 	@scripts/install-agents claude codex pi opencode gemini qwen aider mini claude-acp codex-acp
 
-test-agents-all: agents-all ## the suite on all of them; writes docs/agents-tested.md
-	@$(BIN)/python scripts/test_agents.py --all $(ARGS)
+test-agents-all: agents-all ## the suite on all of them; writes docs/agents-tested.md; ONLY=stream or ONLY=pane for one mode
+	@$(BIN)/python scripts/test_agents.py --all$(if $(ONLY),=$(ONLY)) $(ARGS)
 
 test-managers: setup ## install pnpm, yarn, bun and poetry (about 200 MB) and let them install packages for workspaces
 	@scripts/test-managers $(ARGS)

@@ -164,11 +164,30 @@ def content(signal: Signal, **answer: Any) -> Any:
 
 def test_a_form_of_one_question_is_a_question() -> None:
     asked = form("Which?", **{name: FORM[name] for name in ("question_0", "question_0_custom")})
-    assert (asked.data["kind"], asked.data["text"]) == ("question", "Which?")
+    assert (asked.data["kind"], asked.data["text"]) == ("question", "Which?\nWhich colour?")
     assert asked.data["options"] == [["1", "Blue"], ["2", "Red"]]
     assert content(asked, key="2") == {"question_0": "Red"}
     assert content(asked, text="Red") == {"question_0": "Red"}
     assert content(asked, text="green, dark") == {"question_0_custom": "green, dark"}
+
+
+def test_a_question_stands_in_the_message_the_title_or_the_description_and_a_heading_beside_it() -> None:
+    """As the adapters of Claude Code, which has the message for one question, and of Codex put it."""
+    text = {"type": "string"}
+    assert form("Which colour?", a={**text, "title": "Colour"}).data["text"] == "Which colour?"
+    codex = form("Codex needs your input.", a={**text, "title": "Which colour?", "description": "Colour"})
+    assert codex.data["text"] == "Codex needs your input.\nWhich colour?"
+    several = form("x", a={**text, "title": "Hue", "description": "Which?"}, b={**text, "title": "A size?"})
+    assert several.data["text"].startswith("x\n1. Which?\n2. A size?")
+
+
+def test_the_note_of_a_choice_takes_the_persons_own_words() -> None:
+    note = {"type": "string", "title": "More", "_meta": {"codex": {"questionId": "q", "role": "user_note"}}}
+    asked = form("Which?", q={**FORM["question_0"], "description": "Which?"}, q_note=note)
+    assert asked.data["options"] == [["1", "Blue"], ["2", "Red"]]
+    assert content(asked, text="green") == {"q_note": "green"}
+    assert content(asked, key="1") == {"q": "Blue"}
+    assert len(form("Say", q_note=note).data["questions"]) == 1, "a note of nothing is a question"
 
 
 def test_a_form_of_several_takes_a_line_for_each() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import runpy
 import tomllib
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from stretto import agents
 from stretto.testing.scenario import Block, next_answer, setting
 from stretto.testing.script import ORIGINS, VERBS, parse_script
+from tests.e2e import matrix
 from tests.support.world import ROOT
 
 TEXT = (ROOT / "docs" / "scripted-agent.md").read_text(encoding="utf-8")
@@ -51,44 +52,58 @@ def test_the_markers_are_markers() -> None:
         assert not silent or "[[on=" in marker or named is not None
 
 
-def test_the_agents_are_tested_in_the_versions_that_they_declare() -> None:
-    page = (ROOT / "docs" / "agents-tested.md").read_text(encoding="utf-8")
-    heads = [line for line in page.splitlines() if line.startswith("| |")]
-    tested = [f"{name} {agents.declared(name).tested[-1]}" for name in agents.ready()]
-    told = [head for line in heads for head in line.strip("| ").split(" | ") if "-acp " not in head]
-    assert sorted(told) == sorted(tested), "run `make test-agents-all`"
+def test_the_page_of_the_agents_tells_its_results_and_their_versions() -> None:
+    page = matrix.PAGE.read_text(encoding="utf-8")
+    assert page == matrix.page(matrix.load()), "run `python -m tests.e2e.matrix`"
+    assert matrix.RESULTS.read_text(encoding="utf-8") == matrix.written(matrix.load())
+    for name in agents.ready():
+        assert f" {name} {agents.declared(name).tested[-1]} |" in page
     assert "failed" not in page
-    assert "not run" not in page
+    assert "not tested" not in page[: page.index("in a pane")], "what has no test says why"
 
 
-def test_the_table_of_the_agents_names_tests_that_there_are() -> None:
-    found = runpy.run_path(str(ROOT / "scripts" / "test_agents.py"))
+def test_the_tables_of_the_agents_name_tests_that_there_are() -> None:
     folder = ROOT / "tests" / "e2e"
-    text = "".join((folder / name).read_text() for name in found["SUITES"])
-    assert [test for test in found["ROWS"] if f"def {test}(" not in text] == []
-    assert {test for _, test in found["LIMITS"]} <= set(found["ROWS"])
-    outcomes = {(test, "claude"): test != "test_a_permission_is_allowed_and_denied" for test in found["ROWS"]}
-    lines = found["table"](outcomes, "2026-01-01").splitlines()
-    (row,) = [line for line in lines if line.startswith("| a permission is allowed, another denied |")]
-    assert row.split(" | ")[1:3] == ["**failed**", "not run"]
-    assert any(line.startswith("| in a pane: ") for line in lines)
+    text = "".join((folder / f"{name}.py").read_text() for name in matrix.SUITES)
+    rows = [*matrix.STREAM, *matrix.PANE]
+    assert [test for row in rows for test in row.tests if f"def {test}(" not in text] == []
+    assert {key for _, key in (*matrix.LIMITS, *matrix.LACKS)} <= {row.key for row in rows}
+    assert {agent for agent, _ in (*matrix.LIMITS, *matrix.LACKS)} <= {*matrix.AGENTS}
 
 
-def test_the_table_keeps_an_adapter_apart_from_the_agent_that_it_drives(tmp_path: Path) -> None:
-    found = runpy.run_path(str(ROOT / "scripts" / "test_agents.py"))
-    test = "test_a_permission_is_allowed_and_denied"
-    report = tmp_path / "report.xml"
-    variants = {"codex": "", "codex-shim.delivered": "", "codex-acp": "<failure/>", "codex-acp-shim.x": "", "pi": ""}
-    cases = "".join(f'<testcase name="{test}[{name}]">{what}</testcase>' for name, what in variants.items())
-    report.write_text(f"<testsuite>{cases}</testsuite>")
-    outcomes = found["outcomes"](report)
-    assert outcomes == {(test, "codex"): True, (test, "codex-acp"): False, (test, "pi"): True}
-    page = found["table"](outcomes, "2026-01-01")
-    assert "no whole run" not in page
-    rows = [line for line in page.splitlines() if line.startswith("| a permission is allowed, another denied |")]
-    assert [row.split(" | ")[1:] for row in rows] == [
-        ["not run", "yes", "yes", "not run", "not run |"],
-        ["not run", "**failed** |"],
+TEST = "test_a_permission_is_allowed_and_denied"
+ROW = next(row for row in matrix.STREAM if row.tests == (TEST,))
+
+
+def _report(folder: Path, cases: dict[str, str]) -> Path:
+    """A report of pytest: variant -> what stands in its element."""
+    lines = [
+        f'<testcase classname="tests.e2e.test_agents_real" name="{TEST}[{name}]">{what}</testcase>'
+        for name, what in cases.items()
     ]
-    assert "| | claude-acp 0.100.0 | codex-acp 2.6.0 |" in page
-    assert "no whole run" in found["table"]({(test, "pi"): True}, "2026-01-01")
+    path = folder / "report.xml"
+    path.write_text(f"<testsuite>{''.join(lines)}</testsuite>")
+    return path
+
+
+def test_a_report_replaces_what_it_holds_and_no_more(tmp_path: Path) -> None:
+    there = [("test_agents_real", TEST, name) for name in ("codex", "codex-shim", "codex-acp", "codex-acp-shim", "pi")]
+    first = _report(tmp_path, {"codex": "", "codex-acp": "<failure/>", "codex-acp-shim": "", "pi": "<skipped/>"})
+    results = matrix.merged({}, there, matrix.reported(first), "2026-01-01")
+    cells = {name: matrix.cell(results[name]["stream"], ROW, name) for name in ("codex", "codex-acp", "pi")}
+    assert cells == {"codex": "partly run", "codex-acp": "**failed**", "pi": "not run"}
+    later = matrix.merged(results, there, matrix.reported(_report(tmp_path, {"codex-shim": ""})), "2026-01-02")
+    assert matrix.cell(later["codex"]["stream"], ROW, "codex") == "yes"
+    assert later["codex-acp"] == results["codex-acp"]
+    assert "2026-01-01 to 2026-01-02" in matrix.page(later)
+    assert matrix.merged(later, there[:1], (), "2026-01-03").keys() == {"codex"}, "tests that are gone are forgotten"
+    assert json.loads(matrix.written(later))["results"] == later
+
+
+def test_another_version_counts_as_not_run(tmp_path: Path) -> None:
+    there = [("test_agents_real", TEST, "pi")]
+    results = matrix.merged({}, there, matrix.reported(_report(tmp_path, {"pi": ""})), "2026-01-01")
+    assert matrix.cell(results["pi"]["stream"], ROW, "pi") == "yes"
+    old = {**(results["pi"]["stream"][TEST]["pi"] or {}), "version": "0.1"}
+    assert matrix.cell({TEST: {"pi": old}}, ROW, "pi") == "not run"
+    assert matrix.cell({}, ROW, "qwen").startswith("not offered: ")

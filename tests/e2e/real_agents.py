@@ -20,6 +20,8 @@ from tests.support.stream import clean_environment
 
 Json = dict[str, Any]
 TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
+#: a limit, an overload, an error of a server, an answer that breaks off, and one that is none
+PASSES = ("err=429x1", "err=529x1", "err=500x1", "cut=1", "garbage=1")
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,21 @@ class Kind:
     #: a command as the model runs it where it has to be asked for, and what the environment needs for that
     asked_for: str = "[[sh={}]]"
     asking_env: dict[str, Any] = field(default_factory=dict)
+    #: what stands before the words of a question, and the options that it adds to those of the model
+    asks_first: str = ""
+    adds: tuple[str, ...] = ()
+    #: whether a permission that is denied ends the turn: it has to be told what to do instead
+    deny_ends: bool = False
     #: its type, if its name is none
     type: str = ""
+    #: the errors of its vendor, after each of which it asks again
+    passes: tuple[str, ...] = PASSES
+    #: what it says of a full context, in small letters
+    full: str = "context"
+    #: whether a full context fails its turn: some sum up what was said and go on
+    overflows: bool = True
+    #: whether it ends its turn while its vendor takes no more: some try for ever
+    gives_up: bool = True
     #: whether it tells all that was used: some leave out requests beside the conversation
     exact: bool = True
     #: whether it tells what it uses while it works, not only when a turn is over
@@ -79,6 +94,8 @@ KINDS = {
         environment=_claude,
         prompt=lambda record: str(record["message"]["content"]),
         over=b'"type":"result"',
+        full="prompt is too long",
+        passes=tuple(one for one in PASSES if one != "cut=1"),
         torn="garbage=1",  # of one that is cut it counts what its beginning said, as the vendor does
         folders=frozenset({".claude"}),
         echo=("mcp__probe__echo", f"{FREE}, mcp__probe__echo"),
@@ -116,6 +133,8 @@ KINDS = {
         over=b'"type":"idle"',
         folders=frozenset({"opencode", ".npm"}),  # it uses npm itself for its own extensions
         tells_broken=False,
+        overflows=False,
+        gives_up=False,
         shown="bash: {}",
         echo=("probe_echo", f"{FREE}, probe_echo"),
     ),
@@ -141,6 +160,8 @@ KINDS = {
         environment=acp_adapters.claude_environment,
         prompt=lambda record: str(record["params"]["prompt"][0]["text"]),
         over=b'"stopReason"',
+        full="prompt is too long",
+        passes=tuple(one for one in PASSES if one != "cut=1"),
         torn="garbage=1",
         folders=frozenset({".claude", ".claude.json", ".npm", ".cache"}),
         free="skip",
@@ -163,6 +184,9 @@ KINDS = {
         free="skip",
         asked_for='[[tool exec_command {{"cmd":"{}","sandbox_permissions":"require_escalated","justification":"x"}}]]',
         asking_env={"INITIAL_AGENT_MODE": "workspace-write"},
+        asks_first="Codex needs your input to continue.\n",
+        adds=("None of the above",),
+        deny_ends=True,
         shown="execute: {}",
         alone=False,
         type="acp",

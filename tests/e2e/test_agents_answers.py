@@ -35,7 +35,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
     KINDS[request.param].program()
     with ModelServer() as server:
         stage = RealStage(repo, tmp_path, server, kind=KINDS[request.param])
-        stage.configure(permissions=stage.kind.asking)
+        stage.configure(permissions=stage.kind.asking, **stage.kind.asking_env)
         yield stage
         stage.stretto("down", "--all")
         processes.require_none(str(home))
@@ -69,7 +69,8 @@ def answers(stage: RealStage, session: str) -> int:
 
 def test_an_answer_is_given_once_whenever_the_daemon_dies(stage: RealStage, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = [f"echo {n} >> log" for n in range(len(DAEMON))]
-    stage.run(task("one", f"[[as=one]] x {' '.join(f'[[sh={one}]]' for one in commands)} [[say=Written.]]"))
+    steps = " ".join(stage.kind.asked_for.format(one) for one in commands)
+    stage.run(task("one", f"[[as=one]] x {steps} [[say=Written.]]"))
     for point, command in zip(DAEMON, commands, strict=True):
         item = asked(stage, command)
         stage.kill_daemon()
@@ -94,7 +95,8 @@ def test_an_answer_that_may_have_arrived_is_not_given_again(
 ) -> None:
     with armed(monkeypatch, f"{point}@{BEFORE[stage.kind.name] + 1}"):
         stage.up()
-    stage.run(task("one", "[[as=one]] x [[sh=echo once >> log]] [[say=Written.]] [[on=resume say=Finished.]]"))
+    step = stage.kind.asked_for.format("echo once >> log")
+    stage.run(task("one", f"[[as=one]] x {step} [[say=Written.]] [[on=resume say=Finished.]]"))
     stage.stretto("answer", asked(stage, "echo once >> log"), "allow")
     lost = stage.wait_item("interrupted")
     first = stage.told("one")["sessions"][-1]

@@ -83,8 +83,9 @@ def test_a_question_is_answered_inside_the_turn(stage: RealStage) -> None:
     spec = '[[as=one]] x [[ask q="Which colour?" options="Blue|Red"]] [[write path=colour.txt text="{{result}}"]]'
     stage.run(task("one", spec))
     item = stage.wait_item("question")
-    assert item["text"] == "Which colour?"
-    assert item["options"] == [{"key": "1", "text": "Blue"}, {"key": "2", "text": "Red"}]
+    assert item["text"] == f"{stage.kind.asks_first}Which colour?"
+    offered = [{"key": str(n), "text": text} for n, text in enumerate(("Blue", "Red", *stage.kind.adds), 1)]
+    assert item["options"] == offered
     assert stage.task("one")["session"]["status"] == "waiting"
     stage.stretto("answer", item["id"], "2")
     assert "item_closed" in stage.stretto("answer", item["id"], "1", "--json", code=1)
@@ -99,7 +100,7 @@ def test_a_question_is_answered_inside_the_turn(stage: RealStage) -> None:
 def test_a_permission_is_allowed_and_denied(stage: RealStage) -> None:
     stage.configure(permissions=stage.kind.asking, **stage.kind.asking_env)
     yes, no = (stage.kind.asked_for.format(f"touch {word}") for word in ("yes", "no"))
-    stage.run(task("one", f"[[as=one]] x {yes} {no} [[say=I did what I may.]]"))
+    stage.run(task("one", f"[[as=one]] x {yes} {no} [[say=I did what I may.]] [[on=resume say=Finished.]]"))
 
     def asked(command: str) -> str:
         text = stage.kind.shown.format(command)
@@ -110,6 +111,8 @@ def test_a_permission_is_allowed_and_denied(stage: RealStage) -> None:
     assert not (worktree / "yes").exists()
     stage.stretto("answer", first, "allow")
     stage.stretto("answer", asked("touch no"), "deny")
+    if stage.kind.deny_ends:
+        stage.stretto("answer", stage.wait_item("interrupted")["id"], "continue")
     stage.wait_item("review")
     found = stage.repo.files(stage.task("one")["head"])
     assert "yes" in found
@@ -137,8 +140,8 @@ def test_interrupt_and_continue_keep_conversation_and_process(stage: RealStage) 
 
 def test_an_interrupt_while_it_asks_ends_the_turn(stage: RealStage) -> None:
     """What was asked is taken back: nobody can allow it any more, and the same process goes on."""
-    stage.configure(permissions=stage.kind.asking)
-    stage.run(task("one", "[[as=one]] x [[sh=touch never]] [[on=resume say=Finished.]]"))
+    stage.configure(permissions=stage.kind.asking, **stage.kind.asking_env)
+    stage.run(task("one", f"[[as=one]] x {stage.kind.asked_for.format('touch never')} [[on=resume say=Finished.]]"))
     asked = stage.wait_item("permission")
     session = stage.task("one")["session"]["id"]
     pid = stage.pid(session, "agent")

@@ -92,21 +92,56 @@ def test_a_refused_key_fails_the_turn_whatever_the_exit_code_says(stage: TurnSta
     assert stage.counted("one") == dict.fromkeys(stage.counted("one"), 0)
 
 
-@pytest.mark.parametrize("who", ["person", "agent", "shim"])
-def test_an_interrupt_and_a_kill_9_lose_the_turn_and_nothing_else(stage: TurnStage, who: str) -> None:
+def test_an_interrupt_loses_the_turn_and_nothing_else(stage: TurnStage) -> None:
+    session, agent = _started(stage)
+    stage.stretto("interrupt", "one")
+    _goes_on(stage, agent, "interrupted", "continue")
+    assert [m["result"] for m in stage.messages("one")] == ["interrupted", "ok"]
+    assert stage.told("one")["sessions"][0]["id"] == session
+
+
+@pytest.mark.parametrize("who", ["agent", "shim"])
+def test_kill_9_of_agent_or_shim_loses_the_turn_and_nothing_else(stage: TurnStage, who: str) -> None:
+    session, agent = _started(stage)
+    os.kill(stage.pid(session, who), signal.SIGKILL)
+    if who == "agent":
+        _goes_on(stage, agent, "failure", "retry")
+    else:
+        _goes_on(stage, agent, "interrupted", "continue")
+
+
+def _started(stage: TurnStage) -> tuple[str, psutil.Process]:
+    """A session in the middle of its turn, and its agent."""
     stage.configure()
     stage.run(task("one", busy(stage)))
     session = at_work(stage)
-    agent = psutil.Process(stage.pid(session, "agent"))
-    if who == "person":
-        stage.stretto("interrupt", "one")
-    else:
-        os.kill(stage.pid(session, who), signal.SIGKILL)
-    item = stage.wait_item("interrupted" if who != "agent" else "failure")
+    return session, psutil.Process(stage.pid(session, "agent"))
+
+
+def _goes_on(stage: TurnStage, agent: psutil.Process, item: str, key: str) -> None:
+    """What was lost is put before the person, no process of it is left, and the next turn does the task."""
+    asked = stage.wait_item(item, PATIENCE)
     wait_for(lambda: not agent.is_running() or agent.status() == psutil.STATUS_ZOMBIE)
-    stage.stretto("answer", item["id"], "continue" if who != "agent" else "retry")
+    stage.stretto("answer", asked["id"], key)
     stage.wait_item("review", PATIENCE)
     assert stage.repo.show(stage.task("one")["head"], "a.txt") == "a"
+    stage.usage_is_right("one")
+
+
+def test_a_budget_is_overshot_by_one_call_at_most(stage: TurnStage) -> None:
+    """Of one that uses tools, two calls use it up and the third is broken off; of any other, no turn follows."""
+    stage.configure(more="[limits.task]\ntokens = 3000" if stage.kind.calls == 1 else "[limits.task]\ntokens = 10000")
+    if stage.kind.calls == 1:
+        stage.run(task("one", f"[[as=one]] Go. {stage.kind.edit('a.txt', 'a')}"), checks='["false"]')
+        stage.wait_item("budget", PATIENCE)
+        assert [m["result"] for m in stage.messages("one")] == ["ok"]
+    else:
+        stage.run(task("one", "[[as=one]] Go. [[sh=true]] [[sh=true]] [[slow=60]] [[sh=true]] [[say=never]]"))
+        stage.wait_item("budget", PATIENCE)
+        assert [m["result"] for m in stage.messages("one")] == ["interrupted"]
+        calls = [one for name in stage.names("one") for one in stage.server.served(name) if not one.side]
+        assert [one.outcome for one in calls if one.outcome == "served"] == ["served"] * 2
+        assert len(calls) <= 3
     stage.usage_is_right("one")
 
 

@@ -1,9 +1,11 @@
 """Forms of the Agent Client Protocol (`elicitation/create`): questions of an agent, and the answer to them.
 
-A form is a flat schema: texts, numbers, truth values, one of several or some of several. Each field becomes a question.
-A field `NAME_custom` beside a choice `NAME` is where an answer in the person's own words goes. What is asked for in
-another mode than a form (a page to be opened) is declined, and so is a form of more than `FIELDS` fields. No two
-questions have the same words, by which their answers are told apart.
+A form is a flat schema: texts, numbers, truth values, one of several or some of several. Each field becomes a question,
+in the words of its title or description: agents put the question into either of them, and a heading into the other.
+A field `NAME_custom` beside a choice `NAME`, or one whose `_meta` names it as the note of `NAME` (Codex), is where an
+answer in the person's own words goes. What is asked for in another mode than a form (a page to be opened) is declined,
+and so is a form of more than `FIELDS` fields. No two questions have the same words, by which their answers are told
+apart.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ METHOD = "elicitation/create"
 CUSTOM = "_custom"
 #: fields of a form, options of a choice that are shown (others can be typed), characters of a field's name
 FIELDS, OPTIONS, NAME = 40, 100, 200
+#: characters of a heading, which is left out beside a question
+HEADING = 24
 
 
 def asked(request: str | int, params: Json) -> Signal:
@@ -41,8 +45,8 @@ def asked(request: str | int, params: Json) -> Signal:
         questions.append(one)
     only = questions[0] if len(questions) == 1 else None
     if only:
-        only["question"] = message or only["question"]
-    custom = [name for name in (q["field"] for q in questions) if f"{name}{CUSTOM}" in fields]
+        only["question"] = _both(message, cut(_words(as_object(fields[only["field"]])))) or only["question"]
+    own = {name: field for name in (q["field"] for q in questions) if (field := _own_words(name, fields))}
     data: Json = {
         "kind": ItemKind.QUESTION.value,
         "request": id,
@@ -51,7 +55,7 @@ def asked(request: str | int, params: Json) -> Signal:
         "questions": questions,
         "tool": "form",
         "input": {},
-        "custom": custom,
+        "custom": own,
     }
     return Signal("asked", data)
 
@@ -64,12 +68,38 @@ def answer(payload: Mapping[str, Any], given: Mapping[str, Any]) -> Json | None:
     said = answers(payload, given)
     content: Json = {}
     for one in map(as_object, as_list(payload.get("questions"))):
-        content |= _content(one, said.get(str(one.get("question")), ""), as_list(payload.get("custom")))
+        own = as_text(as_object(payload.get("custom")).get(as_text(one.get("field"))))
+        content |= _content(one, said.get(str(one.get("question")), ""), own)
     return _response(json.loads(id), {"action": "accept", "content": content})
 
 
 def _asks(name: str, fields: Json) -> bool:
-    return not (name.endswith(CUSTOM) and name.removesuffix(CUSTOM) in fields)
+    return not (name.endswith(CUSTOM) and name.removesuffix(CUSTOM) in fields) and _note_of(fields[name]) not in fields
+
+
+def _own_words(name: str, fields: Json) -> str:
+    """The field for an answer in the person's own words; nothing if there is none."""
+    custom = f"{name}{CUSTOM}"
+    return custom if custom in fields else next((one for one in fields if _note_of(fields[one]) == name), "")
+
+
+def _note_of(field: Any) -> str:
+    """The field that a field of Codex is the note of; nothing for any other."""
+    codex = as_object(as_object(as_object(field).get("_meta")).get("codex"))
+    return as_text(codex.get("questionId")) if codex.get("role") == "user_note" else ""
+
+
+def _words(field: Json) -> str:
+    return _both(as_text(field.get("title")), as_text(field.get("description")))
+
+
+def _both(first: str, second: str) -> str:
+    """Both texts, without one that is in the other or a mere heading beside it."""
+    first, second = first.strip(), second.strip()
+    short, long = sorted((first, second), key=len)
+    if short.lower() in long.lower() or (len(short) <= HEADING and not short.endswith("?")):
+        return long
+    return f"{first}\n{second}"
 
 
 def _question(name: str, field: Json, message: str) -> Json:
@@ -77,7 +107,7 @@ def _question(name: str, field: Json, message: str) -> Json:
     labels = _labels(as_object(field.get("items")) if several else field)
     if field.get("type") == "boolean":
         labels = ["yes", "no"]
-    text = as_text(field.get("description")) or as_text(field.get("title")) or message or name
+    text = _words(field) or message or name
     options = [[str(n), label] for n, label in enumerate(labels[:OPTIONS], 1)]
     kind = as_text(field.get("type")) or "string"
     return {"question": cut(text), "options": options, "several": several, "field": name, "type": kind[:20]}
@@ -89,8 +119,8 @@ def _labels(field: Json) -> list[str]:
     return [cut(value) for value in [*parts, *as_list(field.get("enum"))] if isinstance(value, str)]
 
 
-def _content(question: Json, said: str, custom: list[Any]) -> Json:
-    """What the form gets for one question: a value of its field, or the person's own words beside it."""
+def _content(question: Json, said: str, own: str) -> Json:
+    """What the form gets for one question: a value of its field, or the person's own words in the field `own`."""
     name, labels = as_text(question.get("field")), [as_text(pair[1]) for pair in as_list(question.get("options"))]
     kind = question.get("type")
     if kind == "boolean":
@@ -99,8 +129,8 @@ def _content(question: Json, said: str, custom: list[Any]) -> Json:
         return _number(name, said, whole=kind == "integer")
     if question.get("several"):
         chosen = _chosen(said, labels)
-        return {f"{name}{CUSTOM}": said} if name in custom and not {*chosen} <= {*labels} else {name: chosen}
-    return {f"{name}{CUSTOM}" if name in custom and said not in labels else name: said}
+        return {own: said} if own and not {*chosen} <= {*labels} else {name: chosen}
+    return {own if own and said not in labels else name: said}
 
 
 def _chosen(said: str, labels: list[str]) -> list[str]:
