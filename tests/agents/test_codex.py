@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stretto.agents import codex_rules
 from stretto.agents.codex import CodexAgent, toml
 from stretto.agents.codex_asks import COMMAND, EDIT, ELICITATION, PERMISSIONS, QUESTION
 from stretto.core.model import AgentSpec, Usage
@@ -269,6 +270,41 @@ def test_rules_of_other_kinds() -> None:
     assert ask(EDIT, {"allow": ["Edit"], "deny": ["Write"]}).data["data"].count("decline") == 1
     assert ask(PERMISSIONS, {"allow": ["permissions"]}, permissions={}).type == "asked"
     assert ask(EDIT, {"allow": [None, 3, "(", "Bash"]}).type == "asked"
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "refused"),
+    [
+        ("Bash", {"command": "git push origin"}, True),
+        ("Bash", {"command": "cd x && curl http://y"}, True),
+        ("Bash", {"command": "git status"}, False),
+        ("Bash", {}, True),
+        ("Bash", "git status", True),
+        ("Bash", {"command": ["git", "status"]}, True),
+        ("exec_command", {"cmd": "curl x"}, True),
+        ("view_image", {"path": "curl x"}, False),
+        ("apply_patch", {"command": "*** Begin Patch"}, False),
+        ("mcp__server__tool", {"command": "curl x"}, False),
+    ],
+)
+def test_a_hook_before_each_tool_judges_the_same_rules(tool: str, given: Any, refused: bool) -> None:
+    said = json.dumps({"tool_name": tool, "tool_input": given, "unknown": [1]}).encode()
+    assert bool(codex_rules.refusal(said, json.dumps(RULES["deny"]))) is refused
+
+
+def test_a_hook_refuses_what_it_cannot_judge() -> None:
+    edit = json.dumps({"tool_name": "apply_patch", "tool_input": {"command": "*** Begin Patch"}}).encode()
+    assert "Write" in str(codex_rules.refusal(edit, '["Write"]'))
+    for said in (
+        b"",
+        b"[",
+        b"[]",
+        b"{}",
+        b'{"tool_name": "Bash"}',
+        b'{"tool_name": 1, "tool_input": {}}',
+        b"[" * 100_000,
+    ):
+        assert codex_rules.refusal(said, '["Bash(curl *)"]')
 
 
 # ---------------------------------------------------------------- the command line

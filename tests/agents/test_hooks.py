@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from stretto import agents
 from stretto.agents import hooks
+from stretto.agents.codex import guard as codex_guard
 from stretto.agents.hooks import Report, Spool
+from stretto.agents.permissions import parse_permissions
 from stretto.core.evidence import Source, What
 from stretto.core.model import AgentSpec
 from stretto.interfaces import SessionContext
@@ -271,3 +273,18 @@ def test_codex_tells_its_turn_by_flags_alone(
     ]
     assert found[5:] in ([], [("SessionEnd", What.QUIT)])
     assert not list((tmp_path / "home").rglob("hooks.json")), "no file of its folder was needed"
+
+
+@pytest.mark.agents
+def test_a_rule_that_denies_holds_without_a_dialog(repo: Repository, tmp_path: Path, server: ModelServer) -> None:
+    """As codex' own interface is told it: the tool is refused, the reason said, and the turn goes on."""
+    env = {**clean_environment(tmp_path / "home", server.url), **codex.environment(tmp_path / "home")}
+    words = ["exec", "--json", "--disable", "plugins", *codex.arguments(server.url), *codex.OPEN, "-m", codex.MODEL]
+    guard = codex_guard(parse_permissions("deny Bash(touch no*)"))
+    prompt = "x [[sh=touch yes]] [[sh=true; touch no]] [[say=Heard: {{result}}]]"
+    argv = [str(codex.program()), *words, *hooks.codex_words(None, guard), prompt]
+    done = subprocess.run(argv, cwd=repo.path, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (repo.path / "yes").exists()
+    assert not (repo.path / "no").exists()
+    assert "denied by the person's rule: Bash(touch no*)" in done.stdout.decode()

@@ -6,4 +6,4 @@ import os
 
 MORE = {"opencode", "gemini"}
 
-collect_ignore = [] if MORE & set(os.environ.get("STRETTO_AGENTS", "").split()) else ["test_more_agents.py"]
+collect_ignore = [] if MORE & set(os.environ.get("STRETTO_AGENTS", "").split()) else ["test_sandboxed_more.py"]

@@ -39,11 +39,9 @@ SUITES = {
     "test_agents_answers": "stream",
     "test_agents_turns": "stream",
     "test_sandboxed_real": "stream",
+    "test_sandboxed_more": "stream",
     "test_agents_pane": "pane",
-    "test_claude_pane": "pane",
-    "test_more_agents": "pane",
 }
-OF_ONE = {"test_claude_pane": "claude"}
 
 Entry = dict[str, str] | None
 #: agent -> mode -> test -> variant -> entry
@@ -113,48 +111,66 @@ STREAM = (
         ),
     ),
     Row("mcp", "a configured MCP server is called", ("test_a_tool_server_of_the_configuration_is_called",)),
+    Row(
+        "sandbox",
+        "in the sandbox, with its login and its model and nothing else",
+        (
+            "test_it_starts_asks_edits_commits_and_leaves_nothing",
+            "test_in_a_sandbox_it_has_its_login_and_its_model_and_nothing_else",
+        ),
+    ),
 )
 PANE = (
     Row(
         "pane edit",
-        "edit, commit and land; usage is exact",
-        (
-            "test_two_at_once_land_from_panes_and_usage_is_exact",
-            "test_two_at_once_land_from_panes_and_never_mix",
-            "test_it_lands_from_a_pane_and_its_usage_is_exact",
-        ),
+        "two at once edit, commit and land; nothing mixes, nothing is written elsewhere, no process is left",
+        ("test_two_at_once_land_from_panes_and_usage_is_exact",),
     ),
     Row(
-        "pane asks",
-        "a permission, a question, an interrupt",
-        (
-            "test_a_question_a_permission_and_an_interrupt_reach_it",
-            "test_what_it_asks_reaches_the_person_and_an_interrupt_its_turn",
-            "test_a_permission_a_question_and_an_interrupt_reach_it",
-        ),
+        "pane question",
+        "a question is answered inside the turn",
+        ("test_a_question_is_answered_inside_the_turn_of_a_pane",),
+    ),
+    Row(
+        "pane permission",
+        "a permission is allowed, another denied",
+        ("test_a_permission_is_allowed_in_a_pane_and_another_denied",),
+    ),
+    Row(
+        "pane interrupt",
+        "an interrupt, then the same program goes on",
+        ("test_an_interrupt_ends_the_turn_of_a_pane_and_the_same_program_goes_on",),
     ),
     Row(
         "pane kill",
-        "kill -9 of its tmux: the conversation goes on, the prompt is not sent again",
-        (
-            "test_kill_9_resumes_the_conversation_and_never_the_prompt",
-            "test_kill_9_of_tmux_resumes_the_conversation_and_never_the_prompt",
-        ),
+        "kill -9 of the agent, of its host, of the shim, of its tmux: it goes on, the prompt is not sent again",
+        ("test_kill_9_in_a_pane_resumes_the_conversation_and_never_the_prompt",),
     ),
     Row(
         "pane daemon",
-        "kill -9 of the daemon changes nothing; a refused key is told",
-        ("test_kill_9_of_the_daemon_changes_nothing_and_trouble_is_told",),
+        "kill -9 of the daemon: nothing lost or sent twice",
+        ("test_kill_9_of_the_daemon_changes_nothing_in_a_pane",),
+    ),
+    Row(
+        "pane trouble",
+        "a torn answer, a refused key",
+        ("test_trouble_with_the_model_is_survived_in_a_pane_or_told",),
     ),
     Row(
         "pane attach",
-        "taken over in its interface, and handed back",
-        (
-            "test_a_stream_session_is_taken_over_in_its_interface_and_handed_back",
-            "test_a_stream_session_is_taken_over_and_handed_back_and_a_draft_stays",
-        ),
+        "a stream session is taken over in its interface, and handed back",
+        ("test_a_stream_session_is_taken_over_in_its_interface_and_handed_back",),
     ),
-    Row("pane sandbox", "in the sandbox", ("test_in_a_sandbox_it_has_its_login_and_its_model_and_nothing_else",)),
+    Row(
+        "pane draft",
+        "a draft of the person is neither sent nor overwritten",
+        ("test_a_draft_of_the_person_is_neither_sent_nor_overwritten",),
+    ),
+    Row(
+        "pane words",
+        "100 kB, other scripts, control characters, what looks like a command: as it is, once",
+        ("test_words_arrive_as_they_are_and_once",),
+    ),
 )
 #: (agent, row) -> how what passes is otherwise than for the others
 LIMITS = {
@@ -206,10 +222,8 @@ aider does not tell which tokens came from a cache, nor which were for reasoning
 # ---------------------------------------------------------------- results
 
 
-def agent_of(suite: str, variant: str) -> str | None:
+def agent_of(variant: str) -> str | None:
     """The agent of a variant: `codex-acp-shim.delivered` is of codex-acp; None for one that none of ours has."""
-    if suite in OF_ONE:
-        return OF_ONE[suite]
     names = [name for name in AGENTS if f"{variant}-".startswith(f"{name}-")]
     return max(names, key=len, default=None)
 
@@ -243,12 +257,12 @@ def merged(
     """The results with an entry for each test that there is, and with what a report says of those that it holds."""
     new: Results = {}
     for suite, test, variant in collected:
-        agent, mode = agent_of(suite, variant), SUITES[suite]
+        agent, mode = agent_of(variant), SUITES[suite]
         if agent is not None:
             old = results.get(agent, {}).get(mode, {}).get(test, {}).get(variant)
             new.setdefault(agent, {}).setdefault(mode, {}).setdefault(test, {})[variant] = old
     for suite, test, variant, passed in ended:
-        agent = agent_of(suite, variant)
+        agent = agent_of(variant)
         if agent is not None:
             entry = {"result": "passed" if passed else "failed", "version": pinned(agent), "day": day}
             new.setdefault(agent, {}).setdefault(SUITES[suite], {}).setdefault(test, {})[variant] = entry

@@ -110,6 +110,8 @@ def test_programs_come_with_what_they_belong_to(tmp_path: Path) -> None:
     program(places, [str(own / "agent"), str(tmp_path)], {"PATH": str(node / "bin")})
     assert set(places.read) == {str(tmp_path / "app" / "node_modules"), str(node)}
     assert places.links == {str(own / "agent"): str(package / "cli.js")}
+    assert places.add(own)
+    assert places.links == {}, "it is shown with its folder, where bubblewrap could not make it"
     places = Places(str(tmp_path), str(tmp_path / "private"))
     tools(places, os.pathsep.join([str(tmp_path), "relative", str(own), "/usr/bin"]))
     assert set(places.read) == {str(own)}

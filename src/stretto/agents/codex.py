@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +29,8 @@ from stretto.core.errors import UsageError
 from stretto.core.model import AgentSpec, MessageKind
 from stretto.interfaces import Launch, SessionContext, Signal
 
+#: what keeps the rules that deny something
+RULES = Path(__file__).resolve().with_name("codex_rules.py")
 _SERVER = ("app-server", "--disable", "plugins", "--enable", "default_mode_request_user_input")
 _TUI = ("--no-daemon", "--disable", "plugins", "--enable", "default_mode_request_user_input")
 #: the newest rollouts in which a conversation of a folder is looked for
@@ -79,13 +83,11 @@ class CodexAgent:
         return Launch("stream", argv, environment(spec, context), conversation, tuple(first), state)
 
     def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
-        """Its own face, in the workspace. `--no-daemon`: without it two processes outlive the terminal.
+        """Its own face, in the workspace. `--no-daemon`: without it two processes outlive the terminal."""
+        return self._face(spec, context, prompt, None)
 
-        Raises UsageError (`bad_permissions`) for rules that deny something: it does not ask before all that it does.
-        """
+    def _face(self, spec: AgentSpec, context: SessionContext, prompt: str | None, spool: Spool | None) -> Launch:
         rules = parse_permissions(context.permissions or spec.permissions)
-        if rules.deny:
-            raise UsageError(_no_rules(spec), code="bad_permissions", object=spec.name)
         settings = {**_QUIET, **_sandbox(rules, context.workspace), **_servers(spec.mcp)}
         flags = (word for name, value in settings.items() for word in ("-c", f"{name}={toml(value)}"))
         model = context.model or spec.model
@@ -98,20 +100,17 @@ class CodexAgent:
             *("-c", f"approval_policy={toml('never' if rules.skip else 'on-request')}", "-C", str(context.workspace)),
             *(("--model", model) if model else ()),
             *spec.args,
+            *codex_words(spool, guard(rules)),
             *(("--", prompt) if prompt else ()),
         )
         return Launch("pane", argv, environment(spec, context), context.conversation)
 
     def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
-        """Its own face with hooks that report to us, for this session alone. Raises as `tui` does."""
+        """Its own face with hooks that report to us, for this session alone."""
         spool = Spool(context.spool or context.folder, context.session, context.generation)
-        face = self.tui(spec, context, None)
+        face = self._face(spec, context, None, spool)
         conversation = context.conversation if context.resume else None  # a new thread gets its id from Codex
-        return replace(face, argv=(*face.argv, *codex_words(spool)), conversation=conversation, tui="codex")
-
-    def probe_pane(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
-        """As `probe`; and no rule of these permissions may deny something."""
-        return self.probe(spec, env) or (_no_rules(spec) if parse_permissions(spec.permissions).deny else None)
+        return replace(face, conversation=conversation, tui="codex")
 
     def has_conversation(self, env: Mapping[str, str], folder: Path) -> bool:
         """Whether a rollout of the last days was made in this folder: each says so in its first line."""
@@ -169,11 +168,11 @@ def _program(spec: AgentSpec) -> tuple[str, ...]:
     return spec.command or ("codex",)
 
 
-def _no_rules(spec: AgentSpec) -> str:
-    return (
-        f"agent {spec.name}: Codex in its own interface asks when it wants to leave its sandbox, so it cannot keep a "
-        "`deny` rule: take it out of its permissions, or use mode = stream"
-    )
+def guard(rules: Permissions) -> str:
+    """The line that keeps the rules that deny something; its interface itself does not ask before all that it does."""
+    if not rules.deny:
+        return ""
+    return shlex.join([sys.executable, "-I", str(RULES), json.dumps(rules.deny)])
 
 
 def _handshake(spec: AgentSpec, context: SessionContext, rules: Permissions) -> list[dict[str, Any]]:

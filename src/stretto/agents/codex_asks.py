@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -147,13 +147,19 @@ def _decided(method: str, text: str, state: Json) -> bool | None:
     words = _RULES.get(method)
     if words is None:
         return None
-    parts = [part.strip() for part in _SEPARATORS.split(text)] if method == COMMAND else []
-    if any(_matches(rule, words, part) for rule in as_list(state.get("deny")) for part in (text, *parts)):
+    if denied(method, text, as_list(state.get("deny"))) is not None:
         return False
     single = method != COMMAND or _COMPOUND.search(text) is None
     if single and any(_matches(rule, words, text) for rule in as_list(state.get("allow"))):
         return True
     return None
+
+
+def denied(method: str, text: str, rules: Iterable[Any]) -> str | None:
+    """The first of these rules that denies this, or one of the commands of which it is made."""
+    words = _RULES.get(method, ())
+    parts = [part.strip() for part in _SEPARATORS.split(text)] if method == COMMAND else []
+    return next((str(rule) for rule in rules if any(_matches(rule, words, part) for part in (text, *parts))), None)
 
 
 def _matches(rule: Any, words: tuple[str, ...], text: str) -> bool:

@@ -32,6 +32,8 @@ PROGRAM = Path(__file__).resolve().with_name("hook.sh")
 EVENTS = "events"
 #: seconds after which an agent itself gives a hook up; it needs milliseconds
 PATIENCE = 3
+#: seconds after which one that may refuse a tool is given up: then the tool would run
+GUARDED = 120
 #: bytes that are read at once, of one line, and of one event's own words
 CHUNK, LINE, BODY = 1 << 20, 4096, 256 << 10
 
@@ -118,23 +120,33 @@ def _claude(command: str, matcher: str) -> Json:
     return {"matcher": matcher, "hooks": [{"type": "command", "command": command, "timeout": PATIENCE}]}
 
 
-def codex_words(spool: Spool) -> tuple[str, ...]:
-    """Flags for codex. Hooks must be trusted by their hash: each of ours is, and no others are trusted with them."""
+def codex_words(spool: Spool | None, guard: str = "") -> tuple[str, ...]:
+    """Flags for codex. Hooks must be trusted by their hash: each of ours is, and no others are trusted with them.
+
+    `guard`: a command for a shell before each tool, which may refuse it.
+    """
+    events = CODEX if spool is not None else {}
+    groups = {event: [(spool.command(event, body), PATIENCE)] for event, body in events.items() if spool is not None}
+    if guard:
+        groups.setdefault("PreToolUse", []).append((guard, GUARDED))
     words: list[str] = []
     trusted = []
-    for event, body in CODEX.items():
-        command = spool.command(event, body)
-        handler = f'type="command",command={json.dumps(command)},timeout={PATIENCE}'
-        words += ["-c", f"hooks.{event}=[{{hooks=[{{{handler}}}]}}]"]
+    for event, commands in groups.items():
+        told = [
+            f'{{hooks=[{{type="command",command={json.dumps(command)},timeout={seconds}}}]}}'
+            for command, seconds in commands
+        ]
+        words += ["-c", f"hooks.{event}=[{','.join(told)}]"]
         name = "".join(f"_{c.lower()}" if c.isupper() else c for c in event).lstrip("_")
-        key = json.dumps(f"/<session-flags>/config.toml:{name}:0:0")
-        trusted.append(f'{key}={{trusted_hash="{codex_hash(name, command)}"}}')
-    return (*words, "-c", f"hooks.state={{{','.join(trusted)}}}")
+        for at, (command, seconds) in enumerate(commands):
+            key = json.dumps(f"/<session-flags>/config.toml:{name}:{at}:0")
+            trusted.append(f'{key}={{trusted_hash="{codex_hash(name, command, seconds)}"}}')
+    return (*words, "-c", f"hooks.state={{{','.join(trusted)}}}") if words else ()
 
 
-def codex_hash(event: str, command: str) -> str:
+def codex_hash(event: str, command: str, seconds: int = PATIENCE) -> str:
     """The hash by which codex knows a hook (verified with 0.169.0)."""
-    handler = {"type": "command", "command": command, "timeout": PATIENCE, "async": False}
+    handler = {"type": "command", "command": command, "timeout": seconds, "async": False}
     known = json.dumps({"event_name": event, "hooks": [handler]}, separators=(",", ":"), sort_keys=True)
     return f"sha256:{hashlib.sha256(known.encode()).hexdigest()}"
 

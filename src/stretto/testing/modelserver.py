@@ -10,6 +10,7 @@ Specification. It speaks Anthropic's Messages, OpenAI's Responses and Chat Compl
 conversation, and counts what it served per session: that count is the oracle for tests of usage. Only the repetition of
 faults (`[[err=529x2]]`) needs memory: how often a request was already refused. A request whose client left before the
 end counts as aborted, not as served.
+With `ModelServer(listen=True)` it also keeps what it was told (`heard`), for tests of what arrives.
 Run it by hand with `python -m stretto.testing.modelserver [PORT]`; `GET /served` tells what it counted.
 """
 
@@ -67,13 +68,14 @@ class Served:
 class ModelServer:
     """Serves on 127.0.0.1 between `start` and `stop` (or as a context manager). Thread-safe."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, listen: bool = False) -> None:
         self._http = _Http(("127.0.0.1", port), _Handler)
         self._http.owner = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
         self._lock = threading.Lock()
         self._served: list[Served] = []
         self._refused: Counter[str] = Counter()
+        self._heard: list[tuple[str, ...]] | None = [] if listen else None
         #: what stands in the head of every answer besides: what a vendor says of its limits, for example
         self.headers: dict[str, str] = {}
         self.stopping = threading.Event()
@@ -112,7 +114,18 @@ class ModelServer:
         names = ("input", "output", "cache_read", "cache_write", "reasoning")
         return Usage(**{name: sum(getattr(usage, name) for usage in whole) for name in names})
 
+    def heard(self) -> list[tuple[str, ...]]:
+        """The user's texts of each request in a conversation so far, in their order; none if it does not listen."""
+        with self._lock:
+            return list(self._heard or ())
+
     # ------------------------------------------------------------ for the handler
+
+    def hear(self, texts: tuple[str, ...]) -> None:
+        """Keep what a request said, if that is wanted."""
+        with self._lock:
+            if self._heard is not None:
+                self._heard.append(texts)
 
     def count(self, served: Served, instead_of: Served | None = None) -> Served:
         """Remember a request, or correct what was remembered of it."""
@@ -192,6 +205,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = Answer(values={"text": _aside(dialect.schema(body))}) if side else next_answer(blocks)
         session = dialect.session({k.lower(): v for k, v in self.headers.items()}, body) or setting(blocks, "as") or ""
         one = Served(session, dialect.model(path, body), side, "aborted", Usage(), dialect.NAME)
+        if not side:
+            self.owner.hear(tuple(block.text for block in blocks if block.kind == "text"))
         try:
             fault = self._next_fault(_key(session, blocks), answer)
             outcome = _OUTCOMES.get(fault.kind, "torn") if fault else "served"

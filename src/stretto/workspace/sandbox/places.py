@@ -34,6 +34,8 @@ class Places:
         if _is_system(path) or refusal(text, self._home, self._private) is not None or not path.exists():
             return False
         self.read[text] = None
+        for link in [link for link in self.links if Path(link).is_relative_to(path)]:
+            del self.links[link]  # it is shown with its folder
         return True
 
     def link(self, path: Path) -> None:
