@@ -156,3 +156,23 @@ def test_the_end_of_a_paste_in_a_message_is_only_text() -> None:
 )
 def test_what_a_composer_holds(shown: str | None, folded: bool, found: Holds) -> None:
     assert delivery.holds(shown, "- a long line of text\x1b\n", folded=folded) is found
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        ("a family: \U0001f469\u200d\U0001f469\u200d\U0001f467\u200d!", "a family: \U0001f469\u200d\U0001f467!"),
+        ("thumbs \U0001f44d up", "thumbs \U0001f44d\U0001f3fd up"),
+        ("e\u0301 and \u0e4d\u0e32", "\u00e9 and \u0e33"),
+        ("\u00e9", "e\u0301"),
+    ],
+)
+def test_what_a_terminal_shows_otherwise_is_still_ours(shown: str, text: str) -> None:
+    assert delivery.holds(shown, text) is Holds.OURS
+    assert delivery.holds(f"{shown} mine", text) is Holds.OTHER
+    assert delivery.holds("\U0001f469", text) is Holds.OTHER or "\U0001f469" in text, "a picture alone says nothing"
+
+
+def test_a_text_that_every_terminal_shows_is_compared_whole() -> None:
+    assert delivery.holds("plain words \U0001f44d", "plain words") is Holds.OTHER
+    assert delivery.holds("plain", "plain words") is Holds.OURS

@@ -192,6 +192,7 @@ LACKS = {
     **{(name, row): "not offered: it asks nothing" for name in TURNS for row in ("asking", "daemon answer")},
     **{(name, "shim answer"): "not offered: it asks nothing" for name in TURNS},
     **{(name, "mcp"): "not offered: refused" for name in TURNS},
+    **{(name, "sandbox"): "no test of its own" for name in ("pi", *ADAPTERS, *TURNS)},
 }
 HEAD = """# Agents as they were tested
 

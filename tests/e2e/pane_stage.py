@@ -33,12 +33,14 @@ class Face:
     words: bool = True
     #: whether a message waits for a draft: not where it goes another way than through the composer
     composer: bool = True
+    #: what its composer makes of a tab
+    tab: str = "\t"
     #: flags that differ where it has to ask
     instead: tuple[str, str] = ("", "")
 
 
 FACES = {
-    "claude": Face(no_ends=True, words=False),
+    "claude": Face(no_ends=True, words=False, tab="    "),
     "codex": Face(  # it asks only when it wants to leave its sandbox
         asking='[[tool exec_command {{"cmd": "{0}", "sandbox_permissions": "require_escalated", '
         '"justification": "why"}}]]',

@@ -273,7 +273,8 @@ def lost(stage: PaneStage, text: str) -> str:
     if last["result"] != "ok":
         return f"{text[:60]!r}: {last}"
     texts = stage.server.heard()[-1]
-    whole = re.compile(rf"\n\n{re.escape(delivery.clean(text).strip())}$", re.MULTILINE)
+    expected = delivery.clean(text).strip().replace("\t", stage.face.tab)
+    whole = re.compile(rf"\n\n{re.escape(expected)}$", re.MULTILINE)
     times = sum(len(whole.findall(one)) for one in texts)
     return "" if times == 1 else f"{text[:60]!r} stands there {times} times: {[one[-600:] for one in texts[-4:]]!r}"
 
@@ -286,5 +287,8 @@ def test_words_arrive_as_they_are_and_once(stage: PaneStage) -> None:
     found = [lost(stage, text) for text in (COMMANDS, *ENDS, SCRIPTS, LINES, TABS, CONTROL, BIG)]
     assert not [one for one in found if one], "\n".join([*filter(None, found), stage.story()])
     assert not (worktree / "bang").exists()
+    told = [event["data"]["text"] for event in stage.events("session.notice")]
+    assert len([text for text in told if "control characters" in text]) == 1
+    assert ["white space" in text for text in told].count(True) == (stage.face.tab != "\t")
     assert len(stage.told("one")["sessions"]) == 1
     stage.usage_is_right("one")

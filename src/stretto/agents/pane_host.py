@@ -240,9 +240,11 @@ class Host:
             self.state.pop("verdict", None)
             seen = str(signal.data.get("evidence"))
             self.saw(Sign(What.WORKING, self.tui.witness, time.time(), self.spec["generation"]))
-            arrived = delivery.squeezed(str(signal.data.get("prompt") or ""))
-            if self.courier is not None and delivery.squeezed(self.courier.text) in arrived:
+            arrived = str(signal.data.get("prompt") or "")
+            if self.courier is not None and delivery.same(self.courier.text, arrived):
                 self.began = seen
+                if self.courier.text not in arrived:
+                    say(Signal("notice", {"text": "the agent's composer changed the message's white space or marks"}))
             elif not self.running:
                 self.theirs = True
         elif signal.type == "turn_ended":
@@ -329,6 +331,8 @@ class Host:
 
     def take_up(self, text: str, now: float) -> Courier | Line:
         """A message, ready to be brought to the agent as it wants it."""
+        if delivery.clean(text) != delivery.lines(text):
+            say(Signal("notice", {"text": "control characters of the message were left out: they would be keys"}))
         if self.channel is None:
             return Courier(self.pane, text, now, marked=self.tui.marked)
         return Line(self.channel, text, lambda text: self.tui.turn(text, self.state), now)

@@ -5,11 +5,13 @@ dialog over it. Enter is pressed only while the composer shows the message and n
 on what a person typed. It is pressed again only when the same is still there after a while and nothing says that a
 turn began. What began is told by evidence; a screen is believed only where nothing better reports in time. In all other
 cases the message is undelivered, with the reason, and whether anything of it can have reached the agent.
+Accepted: beside a message with pictures or marks, those that a person types in the same moment go unnoticed.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from enum import StrEnum
 
 from stretto.core.quick import dataclass
@@ -160,7 +162,12 @@ def _entered(way: Way, look: Look) -> Step:
 
 def clean(text: str) -> str:
     """A message as it can be pasted: no control characters, which could end the paste or mean keys; lines as lines."""
-    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _CONTROL.sub("", lines(text))
+
+
+def lines(text: str) -> str:
+    """A text whose lines end by a newline and nothing else."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def shortened(text: str, whole: str) -> str:
@@ -174,6 +181,28 @@ def squeezed(text: str) -> str:
     return _SPACE.sub("", text)
 
 
+def plain(text: str) -> str:
+    """What every terminal shows of a text: letters without their marks and variants, no pictures, no white space.
+
+    A terminal, and tmux in between, composes marks and joined pictures as it can, and leaves some of them out.
+    """
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if _is_plain(char))
+
+
+def _is_plain(char: str) -> bool:
+    kind = unicodedata.category(char)
+    return char <= "\uffff" and kind[0] in "LNPS" and kind not in ("So", "Sk")
+
+
+def same(shown: str, text: str) -> bool:
+    """Whether what is shown is a part of a text, as far as a terminal can show it."""
+    bare, whole = squeezed(shown), squeezed(text)
+    if bare in whole:
+        return True
+    strange = plain(text) != whole
+    return strange and bool(part := plain(shown)) and part in plain(text)
+
+
 def holds(shown: str | None, text: str, *, folded: bool = False) -> Holds:
     """What a composer that shows this holds, as far as `text` goes.
 
@@ -181,7 +210,6 @@ def holds(shown: str | None, text: str, *, folded: bool = False) -> Holds:
     """
     if shown is None:
         return Holds.UNSEEN
-    bare = squeezed(shown)
-    if not bare:
+    if not squeezed(shown):
         return Holds.NOTHING
-    return Holds.OURS if folded or bare in squeezed(clean(text)) else Holds.OTHER
+    return Holds.OURS if folded or same(shown, clean(text)) else Holds.OTHER
