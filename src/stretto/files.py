@@ -157,6 +157,18 @@ def read_plain(path: Path, most: int) -> bytes | None:
     return None if len(data) > most else data
 
 
+def read_start(path: Path, most: int) -> bytes:
+    """The first bytes of a plain file; empty for what is not there, is a link or no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, most, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
+
+
 def make_private_dir(path: Path) -> Path:
     """Make a folder (and missing parents) that only its owner can enter; tighten one that is wider.
 

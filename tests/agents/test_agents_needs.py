@@ -59,8 +59,10 @@ def test_who_is_nobody_needs_nothing() -> None:
 # ---------------------------------------------------------------- what it would ask who is new to it
 
 
-def answers(found: bytes | None, permissions: str = "ask", **env: str) -> dict[str, Any] | None:
-    made = answered(AgentSpec("a", "claude"), env, ["/w/01"], found, permissions=permissions)
+def answers(
+    found: bytes | None, permissions: str = "ask", *, terminal: bool = True, **env: str
+) -> dict[str, Any] | None:
+    made = answered(AgentSpec("a", "claude"), env, ["/w/01"], found, permissions=permissions, terminal=terminal)
     return None if made is None else json.loads(made)
 
 
@@ -73,6 +75,8 @@ def test_first_steps_are_answered_and_nothing_that_is_there_is_changed() -> None
         "projects": {"/w/01": {"hasTrustDialogAccepted": True}},
     }
     assert answers(json.dumps(fresh).encode(), "skip", ANTHROPIC_API_KEY="k" * 30) is None
+    quiet = answers(None, "skip", terminal=False, ANTHROPIC_API_KEY="k" * 30)
+    assert quiet == {name: value for name, value in fresh.items() if name != "customApiKeyResponses"}
     kept = {"theme": "dark", "hasCompletedOnboarding": False, "projects": {"/x": {"a": 1}, "/w/01": {"b": 2}}}
     assert answers(json.dumps(kept).encode()) == {
         **kept,
@@ -96,7 +100,7 @@ def test_gemini_is_told_once_how_it_is_paid() -> None:
     assert place(gemini, {"HOME": "/home/u", "GEMINI_CLI_HOME": "/elsewhere"}) is None
 
     def told(found: bytes | None = None, **env: str) -> object:
-        made = answered(gemini, env, ["/w/01"], found, permissions="ask")
+        made = answered(gemini, env, ["/w/01"], found, permissions="ask", terminal=True)
         return None if made is None else json.loads(made)
 
     def by(way: str) -> dict[str, object]:

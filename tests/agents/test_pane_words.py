@@ -46,3 +46,21 @@ def test_only_plain_files_are_followed(tmp_path: Path) -> None:
     (tmp_path / "plain.jsonl").write_text("one\n")
     tails = Tails([("transcript", tmp_path / "*.jsonl")], old=False)
     assert list(tails.read()) == [("transcript", b"one")]
+
+
+def test_no_link_leads_out_of_the_home_of_a_sandbox(tmp_path: Path) -> None:
+    house, secret = tmp_path / "house", tmp_path / "secret"
+    for folder in (house / "projects" / "own", house / "real", secret):
+        folder.mkdir(parents=True)
+    for path in (secret / "one.jsonl", house / "real" / "one.jsonl", house / "projects" / "own" / "one.jsonl"):
+        path.write_text(f"{path.parent.name}\n")
+    (house / "projects" / "out").symlink_to(secret)
+    (house / "projects" / "in").symlink_to("../real")
+    sources = [("transcript", house / "projects" / "*" / "one.jsonl"), ("side", house / "projects/out/one.jsonl")]
+    assert list(Tails(sources, old=False, house=house).read()) == [("transcript", b"own")]
+    assert {line for _, line in Tails(sources, old=False).read()} == {b"own", b"real", b"secret"}
+    known = Tails(sources, old=True, house=house)
+    (house / "projects" / "own").rename(house / "gone")
+    (house / "projects" / "own").symlink_to(secret)
+    (secret / "one.jsonl").write_text("secret\nmore of it\n")
+    assert list(known.read()) == []

@@ -289,3 +289,38 @@ def test_a_checkout_that_is_only_behind_is_brought_along(spine: Spine) -> None:
     spine.run(plan(shared("one")), {"one": turns([])}, checkout="leave", approve="human")
     assert "changes of its own in own.txt" in spine.wait_item("setup").text
     assert (branch(spine), own.read_text()) == ("main", "of the person\n")
+
+
+HIDDEN = "git add -f .env.log && git commit -qm all && git rm -q --cached .env.log && git commit -qm x"
+FORCED = [write("one.txt", "1"), {"run": ["sh", "-c", HIDDEN]}, {"run": ["git", "add", "-f", ".env.log"]}]
+SOFT = {"run": ["sh", "-c", "git reset -q --soft $STRETTO_BASE && git rm -q --cached --ignore-unmatch .env.log"]}
+
+
+@pytest.mark.parametrize("place", ["shared", "own"])
+def test_an_ignored_file_of_the_person_is_in_no_commit_that_lands(spine: Spine, place: str) -> None:
+    secret = spine.repo.path / ".env.log"
+    secret.write_text("KEY=1\n")
+    script = {"one": turns(FORCED, {"when": {"origin": "check"}, "steps": [SOFT]})}
+    config = CONFIG.replace(".env", ".env.log", 1)
+    spine.repo.commit("config", {"stretto.toml": config})
+    spine.run(plan(shared("one") if place == "shared" else task("one")), script)
+    assert spine.wait_over(60) == {"one": "landed"}, "\n".join(spine.story())
+    told = spine.messages("one")[1]
+    assert (told.origin.value, ".env.log" in told.text, "git rm --cached" in told.text) == ("check", True, True)
+    assert secret.read_text() == "KEY=1\n"
+    assert spine.repo.git("log", "--format=%h", "main", "--", ".env.log") == ""
+    assert "one.txt" in spine.repo.files("main")
+
+
+def test_one_that_goes_on_committing_it_does_not_land_unless_its_plan_names_it(spine: Spine) -> None:
+    (spine.repo.path / "mine.log").write_text("mine\n")
+    stubborn = turns([{"run": ["git", "add", "-f", "mine.log"]}], {"when": {"origin": "check"}, "steps": []})
+    spine.run(plan(shared("one", rounds="1")), {"one": stubborn})
+    assert spine.wait_over(60) == {"one": "failed"}
+    assert "committed mine.log, which your repository ignores" in spine.task("one").outcome_reason
+    given_back(spine, "one")
+    assert (spine.repo.path / "mine.log").read_text() == "mine\n"
+    spine.run(plan(shared("one", files="mine.log")), {"one": stubborn})
+    assert spine.wait_over(60) == {"one": "landed"}
+    given_back(spine, "one")
+    assert (spine.repo.path / "mine.log").read_text() == "mine\n"

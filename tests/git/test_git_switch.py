@@ -187,3 +187,38 @@ def test_who_switches_while_we_look_is_not_overruled(
     assert repository.current_branch() == "theirs"
     assert person.git("status", "--porcelain") == ""
     assert not (person.path / ".git" / "index.lock").exists()
+
+
+def test_ignored_files_of_the_checkout_are_found_in_every_commit(person: Any, repository: Repository) -> None:
+    base = person.commit(dot_gitignore="*.env\nlog/\n", tracked="1\n")
+    person.write("log/mine.txt", "mine")
+    for name in ("mine.env", "ours.env", "new é.env"):
+        person.write(name, "secret")
+    tree = person.path.parent / "tree"
+    person.git("worktree", "add", "-q", "-b", "work", str(tree))
+    assert repository.private(base, base) == ()
+    person.write("tracked", "2\n", cwd=tree)
+    person.write("made.env", "of the task itself", cwd=tree)
+    person.git("add", "-f", "made.env", cwd=tree)
+    assert repository.private(base, person.commit(cwd=tree)) == ()
+    person.write("mine.env", "secret", cwd=tree)
+    person.git("add", "-f", "mine.env", cwd=tree)
+    person.commit(cwd=tree)
+    person.git("rm", "-q", "mine.env", cwd=tree)
+    assert repository.private(base, person.commit(cwd=tree)) == ("mine.env",)
+    person.commit(dot_gitignore="", log__mine="x", cwd=tree)
+    head = person.commit(log__mine="x", **{"new é.env": "s", "log__mine.txt": "s"}, cwd=tree)
+    assert repository.private(base, head) == ("log/mine.txt", "mine.env", "new é.env")
+
+
+def test_what_the_base_holds_although_it_is_ignored_is_no_secret(person: Any, repository: Repository) -> None:
+    person.commit(dot_gitignore="*.env\n")
+    person.write("known.env", "1")
+    person.git("add", "-f", "known.env")
+    base = person.commit()
+    person.git("switch", "-q", "-c", "work")
+    person.git("rm", "-q", "known.env")
+    person.commit()
+    person.write("known.env", "2")
+    person.git("add", "-f", "known.env")
+    assert repository.private(base, person.commit()) == ()

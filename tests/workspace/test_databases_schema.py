@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from stretto.core.database_url import DatabaseUrl
 from stretto.core.errors import StrettoError
 from stretto.workspace.databases import Branch, Branches, connect, own, programs, schema_dump
+from stretto.workspace.databases.branches import DROPPING
 from stretto.workspace.databases.postgres_schema import PostgresSchema
 from stretto.workspace.databases.schema_dump import renamed
 from tests.support.postgres import Cluster, query
@@ -334,6 +336,56 @@ def test_a_source_of_another_name_and_an_empty_start(shop: Shop) -> None:
     empty, _ = shop.make("run-aaaa/two", found, "later")
     assert shop.asked(empty, found, "SELECT FROM source").returncode != 0
     shop.given(empty, found, "CREATE TABLE mine (n integer)")
+
+
+NEEDED = """
+CREATE VIEW mine AS SELECT * FROM {0}.source;
+CREATE TABLE keeper (n integer REFERENCES {0}.source (n), m {0}.mood, r {0}.source);
+CREATE FUNCTION told({0}.mood) RETURNS integer LANGUAGE sql AS 'SELECT 1';
+"""
+
+
+def test_what_the_person_has_built_on_a_schema_is_not_taken_with_it(shop: Shop) -> None:
+    one, found = shop.make("run-aaaa/one")
+    place = found.place(shop.folder)
+    inside = "CREATE TYPE mood AS ENUM ('a'); CREATE TABLE t (id serial PRIMARY KEY, m mood, s source, x text);"
+    inside += "ALTER TABLE source ADD PRIMARY KEY (n); CREATE VIEW v AS SELECT * FROM t; CREATE INDEX ON t (lower(x))"
+    shop.given(one, found, inside)
+    shop.given(one, found, f"GRANT ALL ON ALL TABLES IN SCHEMA {one.name} TO ann")
+    shop.cluster.run(NEEDED.format(one.name), shop.name)
+    found.set_aside("run-aaaa/one", "task", "r1", place)
+    for _ in range(2):
+        with pytest.raises(StrettoError, match="view mine") as refused:
+            found.purge("r1", place)
+        assert refused.value.code == "database_needed"
+        for each in ("column m of table keeper", "column r of table keeper", "function told", "constraint"):
+            assert each in refused.value.message
+    assert shop.cluster.run("SELECT count(*) FROM mine;", shop.name) == [["2"]]
+    found.bring_back("r1", place)
+    assert shop.given(one, found, "SELECT count(*) FROM source") == ["2"]
+    found._rows.put(one.name, replace(one, state=DROPPING))
+    assert list(found.held_up()) == [one.name]
+    assert "view mine" in found.held_up()[one.name]
+    shop.cluster.run("DROP VIEW mine; DROP TABLE keeper; DROP FUNCTION told;", shop.name)
+    assert found.held_up() == {}
+    found.drop("run-aaaa/one", "task", place)
+    assert shop.roles() == shop.before
+
+
+def test_a_template_that_somebody_needs_hinders_no_workspace(shop: Shop) -> None:
+    _, found = shop.make("run-aaaa/t0", start="s0")
+    place = found.place(shop.folder)
+    found.settled("run-aaaa/t0", "task", place, "s0")
+    oldest = found.templates()[0].name
+    shop.cluster.run(f"CREATE SCHEMA other; CREATE VIEW other.mine AS SELECT * FROM {oldest}.source;", shop.name)
+    for n in range(1, 4):
+        shop.make(f"run-aaaa/t{n}", found, f"s{n}")
+        found.settled(f"run-aaaa/t{n}", "task", place, f"s{n}")
+    assert (list(found.held_up()), len(found.templates())) == ([oldest], 3)
+    assert shop.cluster.run("SELECT count(*) FROM other.mine;", shop.name) == [["2"]]
+    shop.cluster.run("DROP VIEW other.mine;", shop.name)
+    shop.make("run-aaaa/last", found)
+    assert oldest not in found.provider.found()
 
 
 def test_no_name_in_a_database_becomes_a_command(shop: Shop) -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stretto import __version__
+from stretto import __version__, files
 from stretto.agents.codex_asks import response_to
 from stretto.agents.codex_stream import INITIALIZE, TESTED, THREAD, TURN, parse_line
 from stretto.agents.declaration import Declaration
@@ -157,11 +157,8 @@ def toml(value: Any) -> str:
 
 
 def _first_line(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.readline(_META).decode("utf-8", "replace").replace('": "', '":"')
-    except OSError:
-        return ""
+    line = files.read_start(path, _META).partition(b"\n")[0]
+    return line.decode("utf-8", "replace").replace('": "', '":"')
 
 
 def _program(spec: AgentSpec) -> tuple[str, ...]:

@@ -39,11 +39,18 @@ def place(spec: AgentSpec, env: Mapping[str, str]) -> str | None:
 
 
 def answered(
-    spec: AgentSpec, env: Mapping[str, str], folders: Sequence[str], found: bytes | None, *, permissions: str
+    spec: AgentSpec,
+    env: Mapping[str, str],
+    folders: Sequence[str],
+    found: bytes | None,
+    *,
+    permissions: str,
+    terminal: bool,
 ) -> bytes | None:
     """What the file must hold; None: it may stay as it is. `found`: what it holds now, None if there is none.
 
-    `env` with secret values; `folders`: what the program may take for its project.
+    `env` with secret values; `folders`: what the program may take for its project; `terminal`: it shows its own
+    interface. Only there Claude Code asks about a key of its environment, so only for that the end of one is written.
     """
     try:
         kept: Any = json.loads(found) if found is not None else {}
@@ -57,7 +64,7 @@ def answered(
     said.setdefault("hasCompletedOnboarding", True)
     if parse_permissions(permissions).skip:
         said.setdefault("bypassPermissionsModeAccepted", True)
-    if key := env.get("ANTHROPIC_API_KEY"):
+    if terminal and (key := env.get("ANTHROPIC_API_KEY")):
         said.setdefault("customApiKeyResponses", {"approved": [key[-_TAIL:]], "rejected": []})
     projects = said.get("projects", {})
     if isinstance(projects, dict):

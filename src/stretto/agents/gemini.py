@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stretto import files
 from stretto.agents.acp import AcpAgent
 from stretto.agents.acp_stream import INITIALIZE
 from stretto.agents.declaration import Declaration
@@ -138,11 +139,12 @@ def _face(spec: AgentSpec, context: SessionContext, *more: str) -> Launch:
     return Launch("pane", argv, {**trust, **environment(spec, context)})
 
 
+#: bytes of the path of a project that are read
+_ROOT = 8192
+
+
 def _root(project: Path) -> str:
-    try:
-        return (project / ".project_root").read_text().strip()
-    except (OSError, ValueError):
-        return ""
+    return files.read_start(project / ".project_root", _ROOT).decode("utf-8", "replace").strip()
 
 
 def _once(signal: Signal) -> Signal:

@@ -98,7 +98,8 @@ class Host:
         env = dict(os.environ)
         home = spec.get("home") or env.get("HOME", "")
         self.place = Place(spec["cwd"], env, home, spec["conversation"] or "", spec["shared"])
-        self.tails = Tails(self.tui.sources(self.place), old=bool(spec.get("resume")))
+        self.house = Path(spec["home"]) if spec.get("home") else None
+        self.tails = Tails(self.tui.sources(self.place), old=bool(spec.get("resume")), house=self.house)
         path = self.tui.channel(self.place)
         self.channel = None if path is None else Channel(path)
         self.state: dict[str, Any] = dict(spec.get("state") or {})
@@ -230,7 +231,7 @@ class Host:
     def follow(self, conversation: str) -> None:
         """The agent has told the name of its conversation, and with it where it writes."""
         self.place = replace(self.place, conversation=conversation)
-        self.tails = Tails(self.tui.sources(self.place), old=False)
+        self.tails = Tails(self.tui.sources(self.place), old=False, house=self.house)
         say(Signal("started", {"conversation": conversation}))
 
     def heard(self, signal: Signal) -> None:

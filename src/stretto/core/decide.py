@@ -296,7 +296,10 @@ def no_change(f: Facts, limits: Limits) -> Decision | None:
 
 
 def own_files(f: Facts, limits: Limits) -> Decision | None:
-    """In the main checkout a task changes the files that it declared, and no others."""
+    """No task commits an ignored file of the person's; in the main checkout it changes what it declared, no more."""
+    if private := f.task.diff.get("private"):
+        why = f"committed {listed(private)}, which your repository ignores and your checkout holds"
+        return _repair(f, limits, Stage.CHECK, Origin.CHECK, why)
     strange = outside(f)
     if not strange:
         return None

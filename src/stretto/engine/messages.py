@@ -84,12 +84,23 @@ def check_failed(f: Facts) -> str:
         for s, r in rows
         if r is not None and r.result is CheckResult.FAILED
     ]
-    if strange := outside(f):
-        allowed = f"may change only {', '.join(f.task.files)}: undo what it changed elsewhere"
-        failures = [Failure(FILES, "git diff --name-only $STRETTO_BASE", "\n".join(strange[:MOST_PATHS]), allowed)]
+    if strange := tuple(f.task.diff.get("private", ())) or outside(f):
+        listed = "\n".join(strange[:MOST_PATHS])
+        failures = [Failure(FILES, "git diff --name-only $STRETTO_BASE", listed, advice=_about_files(f))]
     rounds = limits_of(f.run, f.task).check_rounds
     count = f.task.attempts.get("repair", 0) + 1
     return prompts.check_failed(f.task, failures, round=count, rounds=rounds, overrides=_own(f))
+
+
+def _about_files(f: Facts) -> str:
+    """What is wrong with the paths that a task has changed, and the way out."""
+    if f.task.diff.get("private"):
+        return (
+            f"These files are the person's own, which git ignores at {f.task.diff['base']}. No commit of yours may hold"
+            " them, not one that a later one undoes either. Leave the files where they are, and .gitignore as it was:"
+            " `git reset --soft` to that commit, `git rm --cached` on each of them, commit anew; no `git reset --hard`."
+        )
+    return f"The task may change only {', '.join(f.task.files)}: undo what it changed elsewhere."
 
 
 def output_tail(row: Check | Entry) -> str:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from stretto.core import names
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import AgentSpec, Run, Session, Task
-from stretto.core.who import NO_SANDBOX, agent_of, sandbox
+from stretto.core.who import NO_SANDBOX, PANE, agent_of, sandbox
 from stretto.engine import messages
 from stretto.engine.parts import Parts
 from stretto.interfaces import Confinement, Git, Launch, Workspace
@@ -49,7 +50,7 @@ def of_session(parts: Parts, f: Facts, session: Session, launch: Launch) -> Conf
     house = house_of(parts, f.task)
     home = _home(launch.env)
     furnish(house, Path(launch.env.get("HOME", home)), (*wanted.credentials, *_own(f.run, spec.name, "credentials")))
-    _settle(parts, f, house, spec, launch)
+    _settle(parts, f, house, spec, launch, terminal=session.mode == PANE)
     turns = Path(session.folder) / "turns"
     for place in (turns.parent, turns):
         files.make_private_dir(place)
@@ -73,17 +74,15 @@ def of_session(parts: Parts, f: Facts, session: Session, launch: Launch) -> Conf
     )
 
 
-def _settle(parts: Parts, f: Facts, house: Path, spec: AgentSpec, launch: Launch) -> None:
+def _settle(parts: Parts, f: Facts, house: Path, spec: AgentSpec, launch: Launch, *, terminal: bool) -> None:
     """Answer in the task's home what the agent's program asks once in each: nobody may be there to answer."""
     env = {**launch.env, **parts.secrets.of(f.run)}
     if (name := first_steps.place(spec, env)) is None:
         return
     folders = [os.path.realpath(str(f.task.workspace)), f.run.root]
-    settle(
-        house,
-        name,
-        lambda found: first_steps.answered(spec, env, folders, found, permissions=spec.permissions or "ask"),
-    )
+    rules = spec.permissions or "ask"
+    answers = partial(first_steps.answered, spec, env, folders, permissions=rules, terminal=terminal)
+    settle(house, name, answers)
 
 
 def of_command(parts: Parts, f: Facts, path: Path, env: Mapping[str, str]) -> Confinement:

@@ -22,6 +22,7 @@ from stretto.git import (
     refs,
     remotes,
     restore,
+    rules,
     shadow,
     snapshot,
     survey,
@@ -236,6 +237,10 @@ class Repository:
     def matching(self, path: Path, lines: Sequence[str]) -> tuple[str, ...]:
         """Untracked files of the worktree that these lines, in the form of .gitignore, name."""
         return survey.matching(self.context, path, lines)
+
+    def private(self, base: str, head: str) -> tuple[str, ...]:
+        """Files of the main checkout that git ignores at `base`, and that a commit from there to `head` adds."""
+        return rules.private(self.context, base, head)
 
     def commit_all(self, path: Path, branch: str, message: str) -> str | None:
         """Commit everything in the worktree to the branch it has out; None if there is nothing to commit."""

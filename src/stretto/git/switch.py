@@ -17,15 +17,14 @@ Specification.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from stretto import files
 from stretto.core.errors import Conflict, StrettoError
 from stretto.failpoints import failpoint
-from stretto.git import checkout, diff, index, refs, run, shadow, survey
+from stretto.git import checkout, diff, index, refs, rules, run, shadow, survey
 from stretto.git.context import Context, read_config
 from stretto.git.shadow import Worktree
 from stretto.git.worktree import holder
@@ -136,28 +135,12 @@ def _without_ignored(context: Context, full: run.Place, start: str, new: str) ->
     folders = {str(parent) for path in added for parent in PurePosixPath(path).parents}
     gone = [path for path, (_, after) in change.items() if not after and path not in folders]
     gone = [path for path in gone if not any(str(parent) in added for parent in PurePosixPath(path).parents)]
-    kept = _ignored(context, full, new, gone) if gone else []
+    kept = rules.ignored_at(context, full, new, gone) if gone else []
     if not kept:
         return start
     listing = b"".join(os.fsencode(path) + b"\0" for path in kept)
     run.run(full, "update-index", "--force-remove", "-z", "--stdin", input=listing, timeout=run.LONG)
     return run.text(run.run(full, "write-tree", timeout=run.LONG))
-
-
-def _ignored(context: Context, place: run.Place, commit: str, paths: list[str]) -> list[str]:
-    """Those of the paths that git would ignore if the files were those of a commit."""
-    names = sorted({str(parent / ".gitignore") for path in paths for parent in PurePosixPath(path).parents})
-    rules = diff.read_blobs(context, [f"{commit}:{name}" for name in names])
-    with tempfile.TemporaryDirectory(prefix="stretto-rules-") as folder:
-        for name, text in zip(names, rules, strict=True):
-            if text is not None:
-                target = Path(folder, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(text)
-        listing = b"".join(os.fsencode(path) + b"\0" for path in paths)
-        words = ("check-ignore", "-z", "--stdin", "--no-index")
-        done = run.run(replace(place, work_tree=Path(folder)), *words, input=listing, ok=(0, 1), timeout=run.LONG)
-    return run.fields(done.stdout)
 
 
 def _require_unmoved(context: Context, at: str, old: str) -> None:

@@ -24,12 +24,13 @@ _NAMED = {"DATABASE_URL": "the database of this workspace, yours alone"}
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A check that failed: its name and command, why, and the end of its output."""
+    """A check that failed: its name and command, why, and the end of its output. `advice`: what we say about it."""
 
     name: str
     command: str
     output: str
     reason: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,9 @@ def _failures(failures: Sequence[Failure]) -> str:
 def _failure(failure: Failure) -> str:
     why = f" ({label(failure.reason)})" if failure.reason else ""
     output = data_block(failure.output, f"output of {failure.name}, its end", OUTPUT_LIMIT, keep="tail")
-    return f"## {label(failure.name)}{why}\n\nCommand: `{shortened(plain(failure.command), 500)}`\n\n{output}"
+    advice = f"{plain(failure.advice)}\n\n" if failure.advice else ""
+    command = shortened(plain(failure.command), 500)
+    return f"## {label(failure.name)}{why}\n\nCommand: `{command}`\n\n{advice}{output}"
 
 
 def _others(others: Sequence[Task]) -> str:

@@ -1,7 +1,8 @@
 """What a new worktree gets besides its tracked files: named copies of ignored files, and the environment file.
 
-Nothing is copied unless `.worktreeinclude` or `[workspace] copy` names it, and only to paths that git ignores there:
-what is copied can never be committed. Copies are private (0600) and real: no link leads back to the main checkout.
+Nothing is copied unless `.worktreeinclude` or `[workspace] copy` names it, and only to paths that git ignores there, so
+that it is committed only by force, which does not land (`git/rules.py`). Copies are private (0600) and real: no link
+leads back to the main checkout.
 """
 
 from __future__ import annotations

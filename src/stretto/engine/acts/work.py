@@ -108,6 +108,8 @@ def measure(git: Git, f: Facts, head: str) -> dict[str, Any]:
         "scripts": called_by_checks(f.specs, patch.paths),
         "migrations": _added_migrations(git, base, head, patch.paths),
     }
+    if private := [path for path in git.private(base, head) if path not in f.task.files]:
+        diff["private"] = private
     if f.task.workspace and (left := git.side_branches(Path(f.task.workspace))):
         diff["left_in_clone"] = left
     return {"head": head, "tree": git.tree_of(head), "patch": patch.id, "diff": diff}

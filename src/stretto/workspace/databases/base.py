@@ -165,6 +165,10 @@ class Shared(Protocol):
         """What a person should know before they rely on it, a sentence each. Raises StrettoError if it cannot look."""
         ...
 
+    def needing(self, name: str) -> list[str]:
+        """What is outside of the database `name` and would go with it, so that it is not dropped."""
+        ...
+
 
 def taken(name: str, where: str) -> Conflict:
     """The refusal to touch what has the name of one of ours, and no marker."""

@@ -239,7 +239,10 @@ class Branches:
         found = sorted(self.templates(), key=lambda row: row.created, reverse=True)
         for row in found[KEPT_TEMPLATES:]:
             with files.lock(self._folder / f"{row.name}.lock", wait=60.0):
-                self._drop(row, self._place_of(row))
+                try:
+                    self._drop(row, self._place_of(row))
+                except StrettoError as error:  # the workspace that it was forgotten for is none the worse; tried again
+                    _log.warning("the template %s is not dropped: %s", row.name, error.message)
 
     # ------------------------------------------------------------ give back
 
@@ -338,6 +341,13 @@ class Branches:
             for name, marker in found
             if name not in known and (marker.home, marker.project) == (self._home, self._project)
         )
+
+    def held_up(self) -> dict[str, str]:
+        """Databases that are to be dropped and are not, because of what needs them -> what that is."""
+        if not isinstance(self.provider, Shared):
+            return {}
+        stays = [row.name for row in self.known() if row.state == DROPPING]
+        return {name: "; ".join(needing) for name in stays if (needing := self.provider.needing(name))}
 
     # ------------------------------------------------------------ names
 

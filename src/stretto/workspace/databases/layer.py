@@ -114,6 +114,9 @@ class DatabaseLayer:
         owned = set(owners)
         rows = [row for row in self._branches.known() if row.purpose != "template" and row.owner not in owned]
         found = [Leftover(self.name, row.name, f"the database of {row.owner}", "stretto db list") for row in rows]
+        for name, needing in self._branches.held_up().items():
+            text = f"the schema {name} is not dropped, as it is needed by {needing}"
+            found.append(Leftover(self.name, name, text, "drop that"))
         strays = self._branches.leftovers()
         return found + [Leftover(self.name, one, "a database without a record", "stretto db list") for one in strays]
 

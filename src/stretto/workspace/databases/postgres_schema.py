@@ -13,7 +13,8 @@ Specification.
   address' user is a member of it. A database in which PUBLIC may create anything is refused: there tasks would meet.
 - A role has the name of its schema, always: what is set aside is renamed with its role, which cannot log in then. A
   golden template is such a schema, whose role never logs in again.
-- `drop` ends the role's sessions, and takes all that the role owns in this database.
+- `drop` ends the role's sessions, and takes all that the role owns in this database. Where something outside of the
+  schema needs it, a view of the person's say, which would go with it, it is refused before anything has changed.
 """
 
 from __future__ import annotations
@@ -164,6 +165,14 @@ class PostgresSchema:
         """As the protocol says; the role goes with all that it owns in this database, and its passfile."""
         there = self._require_ours(name)
         role = self._require_our_role(name)
+        if needing := self.needing(name):
+            raise StrettoError(
+                f"the schema {name} of {self._name} is needed by what is outside of it, and is not dropped:"
+                f" {'; '.join(needing[:5])}{f' and {len(needing) - 5} more' if len(needing) > 5 else ''}",
+                object=name,
+                code="database_needed",
+                hint="drop that, or let it use another schema; then the same command again",
+            )
         if role:
             self._shut(name)
         if there is not None:
@@ -171,8 +180,12 @@ class PostgresSchema:
             self._rows(f"DROP SCHEMA IF EXISTS {identifier(name)} CASCADE;")
         if role:
             it = identifier(name)
-            self._rows(each([f"DROP OWNED BY {it} CASCADE", f"DROP ROLE IF EXISTS {it}"]))
+            self._rows(each([f"DROP OWNED BY {it}", f"DROP ROLE IF EXISTS {it}"]))
         self._logins.forget(name)
+
+    def needing(self, name: str) -> list[str]:
+        """As `Shared` says."""
+        return [row[0] for row in self._rows(asked.NEEDING, name=name)]
 
     def found(self) -> dict[str, Marker]:
         """As the protocol says."""

@@ -57,3 +57,30 @@ SELECT 'schemas', count(*), string_agg(n.nspname, ', ' ORDER BY n.nspname) FROM 
 WHERE n.nspname NOT IN (:'schema', 'information_schema') AND n.nspname !~ '^(pg|stretto)_'
   AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm'));
 """
+#: what is elsewhere and would go with the schema `:'name'`; an extension in it, too
+NEEDING = """\
+WITH RECURSIVE space AS (SELECT oid FROM pg_namespace WHERE nspname = :'name'), ours (class, oid) AS (
+  SELECT 'pg_namespace'::regclass::oid, oid FROM space
+  UNION SELECT classid, objid FROM pg_depend
+  WHERE refclassid = 'pg_namespace'::regclass AND refobjid = (SELECT oid FROM space)
+    AND classid <> 'pg_extension'::regclass
+  UNION SELECT d.classid, d.objid FROM ours o JOIN pg_depend d ON d.refclassid = o.class AND d.refobjid = o.oid
+  WHERE d.deptype = 'i'
+), found AS (
+  SELECT d.classid, d.objid, d.objsubid FROM ours o JOIN pg_depend d ON d.refclassid = o.class AND d.refobjid = o.oid
+  WHERE d.deptype IN ('n', 'a') AND (d.classid, d.objid) NOT IN (SELECT class, oid FROM ours)
+    AND d.classid NOT IN ('pg_cast'::regclass, 'pg_default_acl'::regclass, 'pg_amop'::regclass, 'pg_amproc'::regclass)
+)
+SELECT DISTINCT CASE classid
+  WHEN 'pg_rewrite'::regclass THEN
+    (SELECT pg_describe_object('pg_class'::regclass, ev_class, 0) FROM pg_rewrite WHERE oid = objid)
+  ELSE pg_describe_object(classid, objid, objsubid) END
+FROM found WHERE coalesce(CASE classid
+  WHEN 'pg_type'::regclass THEN
+    (SELECT n.nspname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = objid)
+  WHEN 'pg_constraint'::regclass THEN
+    (SELECT n.nspname FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace WHERE c.oid = objid)
+  ELSE (SELECT a.object_names[1] FROM pg_identify_object_as_address(classid, objid, objsubid) a) END, '')
+  NOT IN (:'name', 'pg_toast')
+ORDER BY 1;
+"""
