@@ -10,8 +10,13 @@ import pytest
 
 from stretto import agents
 from stretto.agents.claude_tui import ClaudeTui
+from stretto.agents.codex_tui import CodexTui
+from stretto.agents.gemini_tui import GeminiTui
 from stretto.agents.pane import PaneAgent
+from stretto.agents.pi_tui import PiTui
 from stretto.agents.tails import Tails
+from stretto.agents.tui import Tui
+from stretto.terminal.screen import Screen
 
 HUGE = [10**30, -1, True, "7", 1.5, None]
 
@@ -64,3 +69,30 @@ def test_no_link_leads_out_of_the_home_of_a_sandbox(tmp_path: Path) -> None:
     (house / "projects" / "own").symlink_to(secret)
     (secret / "one.jsonl").write_text("secret\nmore of it\n")
     assert list(known.read()) == []
+
+
+@pytest.mark.parametrize(
+    ("tui", "line"),
+    [
+        (ClaudeTui(), " ▐▛███▜▌   Claude Code v{}"),
+        (CodexTui(), "│ >_ OpenAI Codex (v{})                      │"),
+        (GeminiTui(), " ▝▜▄     Gemini CLI v{}"),
+        (PiTui(), " pi v{}"),
+    ],
+)
+def test_a_version_that_nobody_tried_is_told_once(tui: Tui, line: str) -> None:
+    def met(version: str, state: dict[str, object]) -> list[str]:
+        screen = Screen(("", line.format(version), ""), ("", "", ""))
+        return [str(signal.data["text"]) for signal in tui.met(screen, state)]
+
+    state: dict[str, object] = {}
+    assert met(tui.tested[-1], state) == []
+    (told,) = met("99.0.1-beta.2", state)
+    assert "99.0.1-beta.2 was not tried" in told
+    assert met("99.0.1-beta.2", state) == []
+
+
+def test_a_message_is_known_whatever_is_made_of_its_mentions() -> None:
+    assert not GeminiTui().same("see @READ now", "look at @README.md now")
+    assert GeminiTui().same("mail a@b.c and @READ now", "mail a @b.c and @README.md now\n--- Content")
+    assert not ClaudeTui().same("see @READ now", "see @README.md now")

@@ -171,6 +171,11 @@ PANE = (
         "100 kB, other scripts, control characters, what looks like a command: as it is, once",
         ("test_words_arrive_as_they_are_and_once",),
     ),
+    Row(
+        "pane version",
+        "a version that nobody tried works with a notice",
+        ("test_a_version_that_nobody_tried_works_with_a_notice",),
+    ),
 )
 #: (agent, row) -> how what passes is otherwise than for the others
 LIMITS = {

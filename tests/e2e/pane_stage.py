@@ -17,6 +17,8 @@ from tests.e2e.test_attach import LEAVE, Screen
 
 #: seconds: an interface of 600 MB takes its time on a machine that does much else
 PATIENCE = 240.0
+#: how a terminal is taken for a whole screen: before that, its keys are lost
+_WHOLE = b"\x1b[?1049h"
 #: what interfaces draw around words
 _DRAWN = re.compile(r"[\s│┃▌█]+")
 
@@ -35,6 +37,8 @@ class Face:
     composer: bool = True
     #: what its composer makes of a tab
     tab: str = "\t"
+    #: whether it takes what stands behind an @ for a file, whose name it writes as it found it
+    mentions: bool = False
     #: flags that differ where it has to ask
     instead: tuple[str, str] = ("", "")
 
@@ -48,9 +52,9 @@ FACES = {
         no_ends=True,
         instead=('sandbox_mode=\\"danger-full-access\\"', "hide_agent_reasoning=true"),
     ),
-    "pi": Face(asked="bash: {0}"),
+    "pi": Face(asked="bash: {0}", tab="    "),
     "opencode": Face(asked="bash: {0}", composer=False),
-    "gemini": Face(no_ends=True, words=False),
+    "gemini": Face(no_ends=True, words=False, mentions=True),
 }
 
 
@@ -145,7 +149,9 @@ class PaneStage(RealStage):
 
     def attach(self, id: str) -> Screen:
         """A terminal of the person that shows the newest session, ready for keys."""
-        return Screen(("attach", id), self.repo.path, {})
+        screen = Screen(("attach", id), self.repo.path, {})
+        screen.shows(_WHOLE, PATIENCE)
+        return screen
 
     def leave(self, screen: Screen) -> None:
         screen.keys(LEAVE)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from stretto.agents.claude_stream import TESTED
 from stretto.agents.hooks import Report
 from stretto.agents.shapes import as_count, as_list, as_object, as_text, parsed
 from stretto.agents.tui import Dialog, Place, Tui, View, boxed, numbered, permitting, unnumbered
@@ -20,6 +21,7 @@ from stretto.core.model import Usage
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
+_BANNER = re.compile(r"(?P<program>Claude Code) v(?P<version>\d+(?:\.\d+)+[\w.-]*)")
 _FOLDED = re.compile(r"(\[(Pasted text|\.\.\.Truncated text) #\d+[^\]]*\]\s*)+")
 #: what stands below a dialog, with numbered options or without
 _KEYS = re.compile(r"\b(Enter|Esc|Tab|Space) to \w+|Press Enter|any key", re.IGNORECASE)
@@ -40,6 +42,8 @@ class ClaudeTui(Tui):
     """`type = "claude"` in a pane."""
 
     interrupt: tuple[str, ...] = ("Escape",)
+    banner = _BANNER
+    tested = TESTED
 
     def view(self, screen: Screen) -> View:
         """A composer, or a dialog in its place."""

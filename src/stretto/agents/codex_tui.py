@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agents import quotas
-from stretto.agents.codex_stream import ended
+from stretto.agents.codex_stream import TESTED, ended
 from stretto.agents.hooks import Report
 from stretto.agents.questions import describe
 from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, parsed
@@ -28,6 +28,7 @@ from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
+_BANNER = re.compile(r">_ OpenAI (?P<program>Codex) \(v(?P<version>\d+(?:\.\d+)+[\w.-]*)\)")
 _WORKING = re.compile(r"\s*[•◦] .*\((\d+h )?(\d+m )?\d+s • esc to interrupt\).*")
 _FOLDED = re.compile(r"(\[Pasted Content \d+ chars\]( #\d+)?\s*)+")
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -52,6 +53,8 @@ class CodexTui(Tui):
     """`type = "codex"` in a pane. It remembers that it saw work in the title: a title without a wheel ends it."""
 
     interrupt: tuple[str, ...] = ("Escape",)
+    banner = _BANNER
+    tested = TESTED
 
     def __init__(self) -> None:
         self._worked = False

@@ -16,15 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stretto.agents.gemini import usage
+from stretto.agents.gemini import TESTED, usage
 from stretto.agents.shapes import as_list, as_object, as_text, parsed
 from stretto.agents.tui import Dialog, Place, Tui, View, numbered, permitting, unnumbered
+from stretto.core import delivery
 from stretto.core.evidence import What
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
+_BANNER = re.compile(r"(?P<program>Gemini CLI) v(?P<version>\d+(?:\.\d+)+[\w.-]*)")
 _RULE = re.compile(r"─{20,}")
 _PROMPT = re.compile(r" [>*](?: (?P<text>.*))?")
+_MENTION = re.compile(r"\s*@\S*")
 _HINT = "Type your message or @path/to/file"
 _FOLDED = re.compile(r"(\[Pasted Text: \d+ (lines|chars)[^\]]*\]\s*)+")
 _FRAME = re.compile(r"\s*[│╭╰](?P<inside>.*?)[│╮╯]?\s*")
@@ -43,6 +46,8 @@ class GeminiTui(Tui):
     """`type = "gemini"` in a pane."""
 
     interrupt: tuple[str, ...] = ("Escape",)
+    banner = _BANNER
+    tested = TESTED
     marked = True
 
     def view(self, screen: Screen) -> View:
@@ -54,6 +59,10 @@ class GeminiTui(Tui):
             return View(dialog=_dialog(screen))
         working = "esc to cancel" in screen.foot or screen.title.lstrip().startswith(_BUSY)
         return View(composer=text, folded=bool(_FOLDED.fullmatch(text)), working=working)
+
+    def same(self, text: str, prompt: str) -> bool:
+        """But for what stands behind an @: it takes that for a file, and writes its name as it found it."""
+        return delivery.same(_MENTION.sub("", text), _MENTION.sub("", prompt))
 
     def title(self, title: str) -> What | None:
         """Its sign; what it says when nobody has told it anything yet is no end of a turn."""

@@ -36,7 +36,6 @@ import signal
 import sys
 import time
 from collections import deque
-from contextlib import suppress
 from dataclasses import asdict, is_dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -54,7 +53,7 @@ from stretto.core.delivery import Act, Look
 from stretto.core.errors import StrettoError
 from stretto.core.evidence import Sign, Source, What
 from stretto.interfaces import Signal
-from stretto.terminal import launch
+from stretto.terminal import ends, launch
 from stretto.terminal.pane import Courier, Facts, Pane
 from stretto.terminal.tmux import Gone, Terminal
 
@@ -242,10 +241,10 @@ class Host:
             seen = str(signal.data.get("evidence"))
             self.saw(Sign(What.WORKING, self.tui.witness, time.time(), self.spec["generation"]))
             arrived = str(signal.data.get("prompt") or "")
-            if self.courier is not None and delivery.same(self.courier.text, arrived):
+            if self.courier is not None and self.tui.same(self.courier.text, arrived):
                 self.began = seen
-                if self.courier.text not in arrived:
-                    say(Signal("notice", {"text": "the agent's composer changed the message's white space or marks"}))
+                if self.courier.text.strip() not in arrived:
+                    say(Signal("notice", {"text": "the agent took the message a little otherwise than it was written"}))
             elif not self.running:
                 self.theirs = True
         elif signal.type == "turn_ended":
@@ -297,6 +296,8 @@ class Host:
         """What the screen says. One that stands still and makes no sense waits for somebody: the person is told."""
         screen = self.pane.look()
         view = self.tui.view(screen)
+        for told in self.tui.met(screen, self.state) if not self.turns else ():
+            say(told)
         if view.pass_by and self.steps and now - self.passed > _TAKEN and not self.turns:
             self.steps, self.passed = self.steps - 1, now
             self.pane.press(*view.pass_by)
@@ -469,24 +470,12 @@ def say(signal: Signal) -> None:
     sys.stdout.flush()
 
 
-def as_it_ended(code: int) -> int:
-    """End as the agent ended, so that who looks at us knows how: by the same signal (-N), or with its code."""
-    if code >= 0:
-        return code
-    sys.stderr.flush()
-    with suppress(OSError, ValueError):  # some cannot be given back their own meaning
-        signal.signal(-code, signal.SIG_DFL)
-    with suppress(OSError, ValueError):
-        signal.raise_signal(-code)
-    return 128 - code
-
-
 def main(folder: str) -> int:
     """The host of one session."""
     spec = json.loads(Path(folder, "pane.json").read_bytes())
     terminal = Terminal(Path(spec["socket"]), os.environ, spec.get("tmux") or "tmux")
     try:
-        return as_it_ended(Host(spec, terminal).run())
+        return ends.as_it_ended(Host(spec, terminal).run())
     except Gone as gone:
         sys.stderr.write(f"the terminal (tmux) is gone: {gone.message}\n")
         return NO_TERMINAL

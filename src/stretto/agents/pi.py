@@ -20,7 +20,7 @@ from typing import Any
 from stretto.agents.declaration import Declaration
 from stretto.agents.permissions import parse_permissions
 from stretto.agents.pi_asks import response
-from stretto.agents.pi_stream import STATE, parse_line
+from stretto.agents.pi_stream import STATE, TESTED, parse_line
 from stretto.agents.programs import why_not_startable
 from stretto.agents.turns import environment
 from stretto.core.errors import UsageError
@@ -44,7 +44,7 @@ class PiAgent:
         type="pi",
         about="pi, in stream mode (its RPC mode) or in a pane",
         program="pi",
-        tested=("0.87.1",),
+        tested=TESTED,
         can=frozenset({"stream", "pane", "questions", "permissions", "resume", "usage", "model"}),
         variables={
             **dict.fromkeys(_KEYS, True),

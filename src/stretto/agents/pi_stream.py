@@ -23,6 +23,7 @@ from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
 
+TESTED = ("0.87.1",)
 STATE = "state"
 #: how a run ends that was aborted while one of its tools was being asked for
 _ABORTED = "This operation was aborted"

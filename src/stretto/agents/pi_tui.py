@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agents.pi_asks import MARK
-from stretto.agents.pi_stream import outcome, usage_of
+from stretto.agents.pi_stream import TESTED, outcome, usage_of
 from stretto.agents.questions import describe
 from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, parsed
 from stretto.agents.tui import Dialog, Place, Tui, View, steered
@@ -23,6 +23,7 @@ from stretto.agents.turns import MAX_TEXT
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
+_BANNER = re.compile(r"^ (?P<program>pi) v(?P<version>\d+(?:\.\d+)+[\w.-]*)$", re.MULTILINE)
 _RULE = re.compile(r"──.*──")
 _WORKING = re.compile(r"── [⠀-⣿] \w.*")
 _FOLDED = re.compile(r"(\[paste #\d+[^\]]*\]\s*)+")
@@ -39,6 +40,8 @@ class PiTui(Tui):
     """`type = "pi"` in a pane."""
 
     interrupt: tuple[str, ...] = ("Escape",)
+    banner = _BANNER
+    tested = TESTED
 
     def view(self, screen: Screen) -> View:
         """A composer, or a dialog in its place."""

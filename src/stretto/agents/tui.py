@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stretto.agents.hooks import Report
+from stretto.agents.shapes import untried
+from stretto.core import delivery
 from stretto.core.evidence import Source, What
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
@@ -79,11 +81,23 @@ class Tui(Protocol):
     """How to read one agent's interface, and to speak with it. `interrupt`: the keys that end its turn.
 
     `witness`: what its lines are worth. `marked`: it may show a composer before it has asked for marks around pastes.
+    `banner`: how it names its program and version at its start; `tested`: the versions that are known.
     """
 
     interrupt: tuple[str, ...] = ()
     witness: Source = Source.FILE
     marked: bool = False
+    banner: re.Pattern[str] | None = None
+    tested: Sequence[str] = ()
+
+    def met(self, screen: Screen, state: dict[str, Any]) -> list[Signal]:
+        """A notice, once, if the screen names a version that nobody has tried; it is used all the same."""
+        found = self.banner.search(screen.text) if self.banner is not None else None
+        return untried(found["program"], found["version"], self.tested, state) if found is not None else []
+
+    def same(self, text: str, prompt: str) -> bool:
+        """Whether a prompt that arrived at the agent holds this message."""
+        return delivery.same(text, prompt)
 
     def view(self, screen: Screen) -> View:
         """What a screen says."""
