@@ -19,7 +19,7 @@ from stretto.agents.pi_tui import PiTui
 from stretto.agents.tui import Place, Tui
 from stretto.core.evidence import What
 from stretto.core.model import AgentSpec, Usage
-from stretto.interfaces import Signal
+from stretto.interfaces import SessionContext, Signal
 from stretto.terminal.screen import read
 
 PANES = Path(__file__).parent / "panes"
@@ -251,8 +251,15 @@ def test_pi_works_while_its_wheel_turns(top: str, working: bool) -> None:
     assert (view.working, view.composer, view.dialog) == (working, "enter select  esc cancels", None)
 
 
-def test_codex_in_a_pane_cannot_keep_what_is_denied() -> None:
-    denied = AgentSpec(name="c", type="codex", command=("/bin/true",), permissions="deny Bash(curl *)")
-    assert "deny" in str(PaneAgent(agents.find("codex")).probe(denied, {"PATH": "/usr/bin:/bin"}))
-    asks = AgentSpec(name="c", type="codex", command=("/bin/true",), permissions="ask")
-    assert PaneAgent(agents.find("codex")).probe(asks, {"PATH": "/usr/bin:/bin"}) is None
+def test_codex_in_a_pane_is_told_what_is_denied_by_a_hook_that_it_trusts(tmp_path: Path) -> None:
+    def words(permissions: str) -> str:
+        spec = AgentSpec(name="c", type="codex", command=("/bin/true",), permissions=permissions)
+        assert PaneAgent(agents.find("codex")).probe(spec, {"PATH": "/usr/bin:/bin"}) is None
+        place = SessionContext("s", "r/t", tmp_path, tmp_path, {}, None, False, None, permissions)
+        return "\n".join(PaneAgent(agents.find("codex")).launch(spec, place).argv)
+
+    denied = words("deny Bash(curl *)")
+    assert "codex_rules.py" in denied
+    assert "pre_tool_use:1:0" in denied, "a hash by which it trusts that hook, too"
+    assert "codex_rules.py" not in words("ask")
+    assert "pre_tool_use:1:0" not in words("ask")
