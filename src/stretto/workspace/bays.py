@@ -22,29 +22,27 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stretto import files
-from stretto.core.errors import Conflict, GitFailed, StrettoError
+from stretto.core.errors import GitFailed, StrettoError
 from stretto.failpoints import failpoint
 from stretto.interfaces import Dependency, Git, Removal, Workspace
-from stretto.workspace import deletion, environment, journal, registration, stack
+from stretto.workspace import deletion, environment, journal, stack
+from stretto.workspace.adopting import Adoption
 from stretto.workspace.dependencies import Copier, Ladder
 from stretto.workspace.describer import Describer
 from stretto.workspace.folder import Folder, locate
 from stretto.workspace.journal import GATE, SPARE, TASK, Bay, Cabinet, Record
 from stretto.workspace.layers import Layer, Leftover, Place, Stack
 from stretto.workspace.maker import Maker
+from stretto.workspace.markers import Markers
 from stretto.workspace.pool import Pool, Spare, brought_back
 from stretto.workspace.settings import Settings
 from stretto.workspace.shared import Sharing
 from stretto.workspace.teardown import Teardown
-
-#: above this bay number the numbers of removed bays are given out again
-_GENEROUS = 64
 
 
 class Bays:
@@ -71,6 +69,7 @@ class Bays:
         self._now = now
         self._bays: Cabinet[Bay] = Cabinet(self.folder.bays, Bay)
         self._records: Cabinet[Record] = Cabinet(self.folder.records, Record)
+        self._markers = Markers(self.folder, home, self._bays, self._records)
         self._describer = Describer(git, self.folder, self._settings)
         self._stack = Stack(layers)
         choice = self._settings.dependencies
@@ -81,11 +80,10 @@ class Bays:
             self.folder,
             self._settings,
             self._bays,
+            self._markers,
             self._teardown,
-            current=self._current,
             take_layers=self._take_layers,
         )
-
         self._pool = Pool(
             git,
             self.folder,
@@ -102,11 +100,20 @@ class Bays:
             self.folder,
             home,
             self._bays,
+            self._markers,
             self._teardown,
             Describer(git, self.folder, self._settings.shared),
-            current=self._current,
-            hold=self._hold,
-            number=self._number,
+            take_layers=self._take_layers,
+            now=now,
+        )
+        self._adoption = Adoption(
+            git,
+            self.folder,
+            home,
+            self._bays,
+            self._markers,
+            self._teardown,
+            self._describer,
             take_layers=self._take_layers,
             now=now,
         )
@@ -135,9 +142,9 @@ class Bays:
         self.folder.prepare()
         self._teardown.recover()
         self._teardown.require_settled(owner, purpose)
-        bay = self._find(owner, purpose) or self._reserve(owner, purpose, commit, branch)
-        with self._hold(bay.number):
-            bay = self._current(bay)
+        bay = self._markers.find(owner, purpose) or self._reserve(owner, purpose, commit, branch)
+        with self._markers.hold(bay.number):
+            bay = self._markers.current(bay)
             fresh = bay.state == journal.MAKING
             path = self.folder.of(bay)
             shown = commit if purpose == GATE else bay.commit
@@ -163,20 +170,7 @@ class Bays:
         self.folder.prepare()
         self._teardown.recover()
         self._teardown.require_settled(owner, TASK)
-        place = Path(os.path.realpath(path))
-        bay = self._adopted(owner, place)
-        with self._hold(bay.number):
-            bay = self._current(bay)
-            try:
-                bay, values = self._take_layers(bay, bay.commit, env)
-                space = self._describer.describe(bay, bay.commit, env, values, not bay.ready)
-                self._describer.write_env_file(space)
-            except StrettoError:
-                if not bay.ready:
-                    self._undo_adoption(self._current(bay))
-                raise
-            ready = self._bays.put(bay.name, replace(bay, ready=bay.ready or "adopted"))
-            return replace(space, ready=ready.ready)
+        return self._adoption.adopt(owner, path, env)
 
     def share(self, owner: str, commit: str, branch: str, fallback: str, env: Mapping[str, str]) -> Workspace:
         """Let a task work in the main checkout (`shared.py`)."""
@@ -189,37 +183,12 @@ class Bays:
         """Let the main checkout show again what it showed before the task; None if the task does not have it."""
         return self._sharing.give_back(owner)
 
-    def _adopted(self, owner: str, place: Path) -> Bay:
-        """The marker for an adopted worktree: the one that there is, or a new one."""
-        with files.lock(self.folder.lock, wait=60.0):
-            known = self._find(owner, TASK)
-            if known is not None and known.adopted == str(place):
-                return known
-            taken = known or self._at(place)
-            worktrees = self._git.worktrees()
-            if taken is not None or place == self._git.root or place not in worktrees:
-                raise _not_adoptable(place, taken, main=place == self._git.root)
-            branch = worktrees[place]
-            admin = registration.name_of(self.folder.common, place)
-            said = registration.head_of(self.folder.common, admin) if admin else ""
-            commit = self._git.read_ref(said) if said.startswith("refs/") else said
-            if not commit:
-                raise StrettoError(f"{place} has no commit yet", object=str(place), code="unborn_branch")
-            bay = Bay(self._number(), self._home, owner, TASK, branch, commit, self._now(), journal.MADE)
-            return self._bays.put(bay.name, replace(bay, admin=admin, adopted=str(place)))
-
-    def _undo_adoption(self, bay: Bay) -> None:
-        with suppress(StrettoError, OSError):
-            bay = self._teardown.drop_layers(bay)
-        if not bay.layers:
-            self._bays.drop(bay.name)
-
     def find(self, owner: str, purpose: str, env: Mapping[str, str]) -> Workspace | None:
         """The workspace of this owner as `ensure` would describe it, without making anything.
 
         What follows the files of the worktree is brought up to them.
         """
-        bay = self._find(owner, purpose)
+        bay = self._markers.find(owner, purpose)
         if bay is None or bay.state != journal.MADE:
             return None
         self._stack.follow(self._teardown.place(bay), bay)
@@ -233,11 +202,11 @@ class Bays:
         What there is, is put aside under `removal`, until `forget_database`. The workspace says what is due. Raises
         StrettoError, and nothing has changed then.
         """
-        bay = self._find(owner, TASK)
+        bay = self._markers.find(owner, TASK)
         if bay is None or bay.state != journal.MADE:
             raise StrettoError(f"{owner} has no workspace", object=owner, code="no_workspace")
-        with self._hold(bay.number):
-            bay = self._current(bay)
+        with self._markers.hold(bay.number):
+            bay = self._markers.current(bay)
             known = bay
 
             def put(layers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -245,14 +214,14 @@ class Bays:
                 self._bays.put(known.name, replace(known, layers=plain))
 
             self._stack.renew(self._teardown.place(bay), bay, "database", removal, back, put)
-            bay = self._current(bay)
+            bay = self._markers.current(bay)
             place = self._teardown.place(bay)
             space = self._describer.describe(bay, bay.commit, env, self._stack.values(place, bay), False)
             return replace(space, due=self._stack.due(place) if back is None else ())
 
     def forget_database(self, owner: str, removal: str) -> None:
         """Delete for good what `renew_database` has put aside. Nothing happens if it is gone."""
-        bay = self._find(owner, TASK)
+        bay = self._markers.find(owner, TASK)
         self._stack.forget(self._teardown.place(bay, removal) if bay is not None else self._nowhere(owner, removal))
 
     def _nowhere(self, owner: str, removal: str) -> Place:
@@ -266,30 +235,30 @@ class Bays:
 
         Nothing happens where nothing is needed, or all of it runs. Raises StrettoError if it cannot be started.
         """
-        bay = self._find(owner, purpose)
+        bay = self._markers.find(owner, purpose)
         if bay is not None and bay.state == journal.MADE:
             self._stack.wake(self._teardown.place(bay), bay)
 
     def rest(self, owner: str, purpose: str) -> None:
         """End that again: nothing works in the workspace. What it holds is kept."""
-        bay = self._find(owner, purpose)
+        bay = self._markers.find(owner, purpose)
         if bay is not None and bay.state == journal.MADE:
             self._stack.rest(self._teardown.place(bay), bay)
 
     def set_ready(self, path: Path, key: str) -> None:
         """Record that the set-up named by `key` is complete in this bay; `Workspace.ready` then says so."""
-        bay = self._at(path)
+        bay = self._markers.at(path)
         if bay is not None and bay.home == self._home:
-            with self._hold(bay.number):
-                self._bays.put(bay.name, replace(self._current(bay), ready=key))
+            with self._markers.hold(bay.number):
+                self._bays.put(bay.name, replace(self._markers.current(bay), ready=key))
 
     def dependencies(self, path: Path, env: Mapping[str, str]) -> list[Dependency]:
         """Bring in what lock files name as far as no package manager is needed (`dependencies/ladder.py`)."""
-        bay = self._at(path)
+        bay = self._markers.at(path)
         if self._ladder is None or bay is None or bay.home != self._home or bay.adopted is not None:
             return []
-        with self._hold(bay.number):
-            bay = self._current(bay)
+        with self._markers.hold(bay.number):
+            bay = self._markers.current(bay)
             found, known = self._ladder.climb(path, bay, env)
             if known != bay.deps:
                 self._bays.put(bay.name, replace(bay, deps=known))
@@ -297,11 +266,11 @@ class Bays:
 
     def installed(self, path: Path, dependency: Dependency, env: Mapping[str, str], *, keep: bool) -> None:
         """The commands of a dependency have passed; `keep`: nobody but the target's own code had a part in it."""
-        bay = self._at(path)
+        bay = self._markers.at(path)
         if self._ladder is None or bay is None or bay.home != self._home:
             return
-        with self._hold(bay.number):
-            bay = self._current(bay)
+        with self._markers.hold(bay.number):
+            bay = self._markers.current(bay)
             known = self._ladder.installed(path, bay, env, dependency, keep=keep)
             self._bays.put(bay.name, replace(bay, deps=known))
 
@@ -320,12 +289,12 @@ class Bays:
 
     def filled(self, path: Path, commit: str, *, keep: bool = True) -> None:
         """The commands that were `due` in this workspace, which shows `commit`, have passed."""
-        bay = self._at(path)
+        bay = self._markers.at(path)
         if bay is None or bay.home != self._home:
             return
-        with self._hold(bay.number):
+        with self._markers.hold(bay.number):
             state = self._git.worktree_state(path)
-            place = replace(self._teardown.place(self._current(bay)), commit=commit)
+            place = replace(self._teardown.place(self._markers.current(bay)), commit=commit)
             self._stack.filled(place, pristine=keep and state.clean and state.head == commit)
 
     def changes(self, path: Path) -> tuple[str, ...]:
@@ -339,28 +308,9 @@ class Bays:
         except GitFailed:
             return None
 
-    def _find(self, owner: str, purpose: str) -> Bay | None:
-        wanted = (self._home, owner, purpose)
-        found = (bay for bay in self._bays.all().values() if (bay.home, bay.owner, bay.purpose) == wanted)
-        return next(found, None)
-
-    def _at(self, path: Path) -> Bay | None:
-        return next((bay for bay in self._bays.all().values() if self.folder.of(bay) == path), None)
-
-    def _current(self, bay: Bay) -> Bay:
-        found = self._bays.all().get(bay.name)
-        if found is None or (found.home, found.owner) != (bay.home, bay.owner):
-            raise Conflict(f"bay {bay.name} was taken away meanwhile", object=str(self.folder.of(bay)))
-        return found
-
-    @contextmanager
-    def _hold(self, number: int) -> Iterator[None]:
-        with files.lock(self.folder.bays / f"{number:02d}.lock", wait=120.0):
-            yield
-
     def _reserve(self, owner: str, purpose: str, commit: str, branch: str | None) -> Bay:
         with files.lock(self.folder.lock, wait=60.0):
-            bay = self._find(owner, purpose)
+            bay = self._markers.find(owner, purpose)
             if bay is not None:
                 return bay
             made = branch is not None and self._git.read_ref(f"refs/heads/{branch}") is None
@@ -368,19 +318,10 @@ class Bays:
             spare = self._pool.take(bay) if purpose == TASK and branch is not None else None
             if spare is not None:
                 return spare
-            bay = replace(bay, number=self._number(spare=purpose == SPARE))
+            bay = replace(bay, number=self._markers.number(spare=purpose == SPARE))
             self._bays.put(bay.name, bay)
         failpoint("daemon.workspace.reserved")
         return bay
-
-    def _number(self, *, spare: bool = False) -> int:
-        """The lowest free number; a spare, which nobody has asked for, is in the way of nothing that may come back."""
-        taken = {bay.number for bay in self._bays.all().values()}
-        kept = {record.marker.number for record in self._records.all().values() if spare or record.reason != "landed"}
-        number = 1
-        while number in taken or os.path.lexists(self.folder.bay(number)) or (number in kept and number <= _GENEROUS):
-            number += 1
-        return number
 
     # ------------------------------------------------------------ make
 
@@ -408,10 +349,10 @@ class Bays:
         """
         self.folder.prepare()
         self._teardown.recover()
-        bay = self._at(path)
+        bay = self._markers.at(path)
         begun = self._teardown.begun(owner, path)
         if begun is not None:
-            with self._hold(begun.marker.number):
+            with self._markers.hold(begun.marker.number):
                 return self._teardown.resume(begun)
         if bay is not None and bay.shared is not None:
             raise self._teardown.not_ours(path, "it is your own checkout")
@@ -420,8 +361,8 @@ class Bays:
             if done is not None:
                 return done
             raise self._teardown.not_ours(path)
-        with self._hold(bay.number):
-            return self._teardown.remove(self._current(bay), owner, branch, reason)
+        with self._markers.hold(bay.number):
+            return self._teardown.remove(self._markers.current(bay), owner, branch, reason)
 
     def undo(self, removal: str) -> Removal:
         """Bring a removed workspace back byte for byte: tree, ignored files, registration, branch.
@@ -431,10 +372,10 @@ class Bays:
         self.folder.prepare()
         self._teardown.recover()
         record = self._teardown.known(removal)
-        with files.lock(self.folder.lock, wait=60.0), self._hold(record.marker.number):
+        with files.lock(self.folder.lock, wait=60.0), self._markers.hold(record.marker.number):
             record = self._teardown.known(removal)
             done = self._teardown.undo(record)
-            bay = self._at(done.path)
+            bay = self._markers.at(done.path)
             if bay is not None and record.lent and self._ladder is not None:
                 self._bays.put(bay.name, brought_back(self._ladder, bay, done.path, record.lent))
             return done
@@ -454,7 +395,7 @@ class Bays:
 
     def _purged(self, removal: str) -> Removal:
         number = self._teardown.known(removal).marker.number
-        with self._hold(number):
+        with self._markers.hold(number):
             record = self._teardown.known(removal)
             size = deletion.size(self.folder.quarantine / record.id)
             return replace(self._teardown.purge(record), bytes=size)
@@ -500,13 +441,3 @@ def _require_there(path: Path, owner: str) -> None:
             code="worktree_gone",
             hint=f"stretto workspace remove {owner.rpartition('/')[2]}",
         )
-
-
-def _not_adoptable(place: Path, taken: Bay | None, *, main: bool) -> StrettoError:
-    if taken is not None:
-        why, hint = f"it is the workspace of {taken.owner}", "stretto workspace list"
-    elif main:
-        why, hint = "it is the main checkout, which stays as it is", "stretto workspace new NAME makes one"
-    else:
-        why, hint = "it is no worktree of this repository", "git worktree list"
-    return StrettoError(f"{place} cannot be adopted: {why}", object=str(place), code="not_adoptable", hint=hint)

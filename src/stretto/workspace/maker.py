@@ -22,6 +22,7 @@ from stretto.interfaces import Git
 from stretto.workspace import bootstrap, deletion, journal, registration
 from stretto.workspace.folder import Folder
 from stretto.workspace.journal import GATE, SPARE, Bay, Cabinet
+from stretto.workspace.markers import Markers
 from stretto.workspace.settings import Settings
 from stretto.workspace.teardown import Teardown
 
@@ -38,7 +39,7 @@ Take = Callable[[Bay, str, Mapping[str, str]], tuple[Bay, dict[str, str]]]
 
 
 class Maker:
-    """Makes the bays of one repository. `current` reads a bay's marker again, `take_layers` as `Take` says."""
+    """Makes the bays of one repository. `take_layers` as `Take` says."""
 
     def __init__(
         self,
@@ -46,9 +47,9 @@ class Maker:
         folder: Folder,
         settings: Settings,
         bays: Cabinet[Bay],
+        markers: Markers,
         teardown: Teardown,
         *,
-        current: Callable[[Bay], Bay],
         take_layers: Take,
     ) -> None:
         self._git = git
@@ -56,7 +57,7 @@ class Maker:
         self._settings = settings
         self._bays = bays
         self._teardown = teardown
-        self._current = current
+        self._markers = markers
         self._take_layers = take_layers
 
     def make(self, bay: Bay, start: str, env: Mapping[str, str], fresh: bool) -> tuple[Bay, dict[str, str]]:
@@ -70,7 +71,7 @@ class Maker:
         except (StrettoError, OSError) as error:
             full = _is_full(error) or files.free_bytes(self._folder.path) < _FULL
             if fresh:
-                self._undo_making(self._current(bay))
+                self._undo_making(self._markers.current(bay))
             raise self._explained(error, bay, full) from error
         failpoint("daemon.workspace.made")
         return made, values

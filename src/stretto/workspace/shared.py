@@ -14,7 +14,7 @@ Specification.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,14 +27,12 @@ from stretto.workspace.describer import Describer
 from stretto.workspace.folder import Folder
 from stretto.workspace.journal import TASK, Bay, Cabinet
 from stretto.workspace.maker import Take
+from stretto.workspace.markers import Markers
 from stretto.workspace.teardown import Teardown
 
 
 class Sharing:
-    """Gives the main checkout to tasks, and takes it back.
-
-    `current` reads a marker again, `hold` keeps a bay for the block, `number` finds a free one.
-    """
+    """Gives the main checkout to tasks, and takes it back. `take_layers` as `Take` says."""
 
     def __init__(
         self,
@@ -42,12 +40,10 @@ class Sharing:
         folder: Folder,
         home: str,
         bays: Cabinet[Bay],
+        markers: Markers,
         teardown: Teardown,
         describer: Describer,
         *,
-        current: Callable[[Bay], Bay],
-        hold: Callable[[int], AbstractContextManager[None]],
-        number: Callable[[], int],
         take_layers: Take,
         now: Callable[[], float],
     ) -> None:
@@ -55,19 +51,17 @@ class Sharing:
         self._folder = folder
         self._home = home
         self._bays = bays
+        self._markers = markers
         self._teardown = teardown
         self.describer = describer
-        self._current = current
-        self._hold = hold
-        self._number = number
         self._take_layers = take_layers
         self._now = now
 
     def share(self, owner: str, commit: str, branch: str, fallback: str, env: Mapping[str, str]) -> Workspace:
         """As `interfaces.Workspaces.share` says."""
         bay = self._reserve(owner, commit, branch, fallback)
-        with self._hold(bay.number):
-            bay = self._current(bay)
+        with self._markers.hold(bay.number):
+            bay = self._markers.current(bay)
             fresh = bay.state == journal.MAKING
             try:
                 bay = self._where_it_is(bay, branch)
@@ -76,7 +70,7 @@ class Sharing:
                 space = self.describer.describe(bay, bay.commit, env, values, fresh)
             except StrettoError:
                 if fresh:
-                    self._undo(self._current(bay))
+                    self._undo(self._markers.current(bay))
                 raise
             bay = self._bays.put(bay.name, replace(bay, state=journal.MADE, ready="shared"))
             return replace(space, ready=bay.ready)
@@ -98,7 +92,7 @@ class Sharing:
                     )
             at = self._shown()
             bay = Bay(
-                number=self._number(),
+                number=self._markers.number(),
                 home=self._home,
                 owner=owner,
                 purpose=TASK,
@@ -148,8 +142,8 @@ class Sharing:
         bay = self._of(owner)
         if bay is None:
             return None
-        with self._hold(bay.number):
-            bay = self._current(bay)
+        with self._markers.hold(bay.number):
+            bay = self._markers.current(bay)
             self._switch_back(bay)
             self._bays.drop(self._teardown.drop_layers(bay).name)
         return self._git.current_branch() or self._git.resolve("HEAD")
