@@ -40,7 +40,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """After the last test no process of this run may live: whoever started it forgot to end it."""
     if hasattr(session.config, "workerinput") or not WORLD.owner:
         return
-    remaining = processes.gone(WORLD.id, timeout=10)
+    remaining = processes.gone(WORLD.id)
     if remaining:
         LEFT_BEHIND.append(processes.described(remaining))
         processes.end(remaining)

@@ -352,7 +352,7 @@ def test_ctrl_c_ends_only_the_looking(stored: Stored, repo: Repository, home: Pa
     )
     wait_for(lambda: reads(child.pid), what="its first look at the database")
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=10)
+    _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "nothing else was stopped" in err
     assert "Traceback" not in err

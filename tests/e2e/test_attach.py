@@ -78,7 +78,7 @@ class Screen:
                     self.seen += os.read(self.fd, 1 << 16)
             return self.process.poll() is not None
 
-        wait_for(over, 20, what=lambda: repr(self.seen[-2000:]))
+        wait_for(over, what=lambda: repr(self.seen[-2000:]))
         return int(self.process.returncode)
 
     def hang_up(self) -> None:

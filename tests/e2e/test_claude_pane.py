@@ -98,7 +98,7 @@ def test_kill_9_of_tmux_resumes_the_conversation_and_never_the_prompt(stage: Sta
     pid = int(terminal.command("display-message", "-p", "#{pid}"))
     terminal.close()
     os.kill(pid, signal.SIGKILL)
-    item = stage.wait_item("interrupted", 15)
+    item = stage.wait_item("interrupted")
     assert "tmux" in item["text"]
     stage.stretto("answer", item["id"], "continue")
     stage.wait_item("review")

@@ -146,7 +146,7 @@ def test_a_conversation_that_is_not_known_is_begun_anew(spine: Spine, claude: Cl
 
     claude.turn = turn
     start(spine)
-    spine.call("answer", item=spine.wait_item("interrupted", 15).id, answer="continue")
+    spine.call("answer", item=spine.wait_item("interrupted").id, answer="continue")
     spine.wait_item("nochange")
     first, second, third = claude.sessions
     assert claude.option(first, "--session-id") == claude.option(second, "--resume")
@@ -160,7 +160,7 @@ def test_a_session_that_died_unheard_is_followed_by_one_of_the_same_conversation
     """The second session resumes and dies before it is given anything: the third one must resume, too."""
     claude.turn = lambda session, text: session.die()
     start(spine)
-    item = spine.wait_item("interrupted", 15)
+    item = spine.wait_item("interrupted")
     shims = spine.engine.parts.shims
     assert isinstance(shims, FakeShims)
     told = Claude.__call__
@@ -176,7 +176,7 @@ def test_a_session_that_died_unheard_is_followed_by_one_of_the_same_conversation
     shims.behaviour = deaf
     claude.turn = lambda session, text: tell(session, done())
     spine.call("answer", item=item.id, answer="continue")
-    spine.wait_item("nochange", 20)
+    spine.wait_item("nochange")
     first, *others = claude.sessions
     id = claude.option(first, "--session-id")
     assert [claude.option(one, "--resume") for one in others] == [id] * len(others)
@@ -186,7 +186,7 @@ def test_a_session_that_died_unheard_is_followed_by_one_of_the_same_conversation
 def test_what_an_ended_session_says_late_is_not_heard(spine: Spine, claude: Claude) -> None:
     claude.turn = lambda session, text: session.die()
     start(spine)
-    spine.wait_item("interrupted", 15)
+    spine.wait_item("interrupted")
     late = {"type": "stream_event", "event": {"type": "message_start", "message": {"id": "m", "usage": {}}}}
     tell(claude.sessions[0], late, asks("r9", "Write", file_path="/late"), done("late"))
     before = spine.story()

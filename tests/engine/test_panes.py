@@ -72,7 +72,7 @@ def test_a_task_lands_from_a_pane_and_leaves_no_process(spine: Spine) -> None:
     assert "I wrote it." in message.output
     assert spine.repo.show("main", "a.txt") == "a"
     spine.wait(lambda: spine.session("a").ended_at is not None)
-    assert processes.gone(session.folder, 10) == []
+    assert processes.gone(session.folder) == []
 
 
 def test_an_interrupt_and_the_turn_that_takes_it_up_again(spine: Spine) -> None:
@@ -105,7 +105,7 @@ def test_death_is_noticed_and_the_conversation_goes_on_in_a_new_pane(spine: Spin
     second = spine.session("a")
     assert (second.generation, second.conversation) == (2, first.conversation)
     assert len([m for m in spine.messages("a") if m.origin == "start"]) == 1, "the first prompt is never sent again"
-    assert processes.gone(first.folder, 10) == []
+    assert processes.gone(first.folder) == []
 
 
 def spine_agent(spine: Spine) -> int:

@@ -118,7 +118,7 @@ def test_the_person_answers_and_approves(spine: Spine):
     )
     question = spine.wait_item("question")
     assert [text for _, text in question.options] == ["red", "blue"]
-    spine.wait(lambda: spine.state("one")[0] == "waiting", 4)  # at once: the time for the person begins here
+    spine.wait(lambda: spine.state("one")[0] == "waiting")
     with pytest.raises(StrettoError, match="no option 3"):
         spine.call("answer", item=question.id, answer="3")
     spine.call("answer", item=question.id, answer="2")

@@ -155,7 +155,7 @@ def no_orphans(house: House) -> None:
         found = [p for p in processes.holding(str(house.home.path.parent)) if p.pid != daemon]
         return [processes.described([p]) for p in found]
 
-    wait_for(lambda: not strangers(), 8, what=lambda: f"no process but the daemon: {strangers()}")
+    wait_for(lambda: not strangers(), what=lambda: f"no process but the daemon: {strangers()}")
     live = [s for s in house.sessions() if s.ended_at is None]
     assert live == [], f"sessions that nobody ended: {live}"
     wanted = {Path(task.workspace) for task in house.tasks().values() if task.workspace}

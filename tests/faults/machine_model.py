@@ -138,7 +138,7 @@ def the_stored_facts_are_the_same(house: House) -> None:
     def same() -> bool:
         return bool(stripped(house.status()) == stripped(house.stored()))
 
-    wait_for(same, 10, what=lambda: f"{stripped(house.status())}\n!=\n{stripped(house.stored())}")
+    wait_for(same, 60, what=lambda: f"{stripped(house.status())}\n!=\n{stripped(house.stored())}")
 
 
 def events_only_grow(house: House, model: Model) -> None:

@@ -158,7 +158,7 @@ def test_after_a_reboot_work_is_taken_up_and_no_stranger_is_harmed(house: House)
     house.kill()
     for pid in (shim, agent):
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda pid=pid: not house.runs(pid), 10, what="its end")  # type: ignore[misc]
+        wait_for(lambda pid=pid: not house.runs(pid), what="its end")  # type: ignore[misc]
     with subprocess.Popen(["sleep", "600"]) as stranger:
         try:
             for path in (folder / "shim.json", folder / "agent.json", house.home.daemon_file):

@@ -368,7 +368,7 @@ class Machine(RuleBasedStateMachine):
         """The person moves the target while the daemon lands on it."""
         repo, name = self.house.repo, f"hand{next(self.ids)}"
         if self.checkout == "update":
-            wait_for(lambda: not repo.status(), 20, what=self.house.story)
+            wait_for(lambda: not repo.status(), what=self.house.story)
             repo.write({f"{name}.txt": name + "\n"})
             repo.git("add", "--", f"{name}.txt")
             repo.git("commit", "--quiet", "--message", name)
@@ -495,7 +495,7 @@ class Machine(RuleBasedStateMachine):
             self.house.call("cancel", task=task["uid"])
         machine_model.check(self.house, self.model)
         assert not self.tasks(over=False)
-        wait_for(lambda: not self.house.shims(), 15, what=self.house.story)
+        wait_for(lambda: not self.house.shims(), what=self.house.story)
         assert self.house.repo.git("fsck", "--strict", "--no-dangling", "--no-progress") == ""
 
 

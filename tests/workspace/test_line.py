@@ -69,40 +69,40 @@ def come(folder: Path, *names: str) -> list[Waiting]:
     for name in names:
         wanted = tickets(folder) + 1
         found.append(Waiting(folder, name))
-        wait_for(partial(_came, folder, wanted), 10)
+        wait_for(partial(_came, folder, wanted))
     return found
 
 
 def test_turns_come_in_the_order_of_coming(tmp_path: Path):
     waiting = come(tmp_path, "a", "b", "c", "d", "e", "f")
     for number, each in enumerate(waiting, 1):
-        wait_for(partial(_said, tmp_path, number), 10)
+        wait_for(partial(_said, tmp_path, number))
         each.go_on()
     assert said(tmp_path) == ["a", "b", "c", "d", "e", "f"]
 
 
 def test_whoever_dies_in_its_turn_holds_up_nobody(tmp_path: Path):
     first, second = come(tmp_path, "a", "b")
-    wait_for(lambda: said(tmp_path) == ["a"], 10)
+    wait_for(lambda: said(tmp_path) == ["a"])
     first.kill()
-    wait_for(lambda: said(tmp_path) == ["a", "b"], 10)
+    wait_for(lambda: said(tmp_path) == ["a", "b"])
     second.go_on()
 
 
 def test_whoever_dies_while_it_waits_is_passed_over(tmp_path: Path):
     first, second, third = come(tmp_path, "a", "b", "c")
-    wait_for(lambda: said(tmp_path) == ["a"], 10)
+    wait_for(lambda: said(tmp_path) == ["a"])
     second.kill()
     first.go_on()
-    wait_for(lambda: said(tmp_path)[-1] == "c", 10)
+    wait_for(lambda: said(tmp_path)[-1] == "c")
     third.go_on()
 
 
 def test_nobody_waits_longer_than_its_patience(tmp_path: Path):
     (first,) = come(tmp_path, "a")
-    wait_for(lambda: said(tmp_path) == ["a"], 10)
+    wait_for(lambda: said(tmp_path) == ["a"])
     hasty = Waiting(tmp_path, "b", 0.01)
-    wait_for(lambda: said(tmp_path) == ["a", "b"], 10)
+    wait_for(lambda: said(tmp_path) == ["a", "b"])
     hasty.go_on()
     first.go_on()
 
