@@ -257,7 +257,13 @@ class Arena:
         full = sandbox.environment(recipe, {**self.env, **self.variables(), **env})
         words = [*self.words(recipe), "/bin/sh", "-c", script]
         return subprocess.Popen(
-            words, cwd=self.mine, env=full, stdout=subprocess.PIPE, text=True, start_new_session=True
+            words,
+            cwd=self.mine,
+            env=full,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
 
     def _run(self, words: Sequence[str], env: Mapping[str, str], timeout: float) -> subprocess.CompletedProcess[str]:

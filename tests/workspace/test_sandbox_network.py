@@ -90,7 +90,7 @@ s = socket.socket(socket.{family}); s.bind(("{address}", {port})); s.listen()
 for n in range(2):
     c, _ = s.accept(); c.sendall(b"hello " + c.recv(10)); c.close()
 s.close()
-'; echo over; read end"""
+'; echo over; sleep 60"""
     started = arena.start(server, arena.with_(ports=(port,)))
     assert wait_for(lambda: talk(port)) == b"hello you"
     assert talk(port) == b"hello you"
@@ -103,7 +103,33 @@ s.close()
     started.stdout.close()
 
 
+LAST_WORDS = f"""{PYTHON} -c '
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+s.sendall(b"x" * 500000)
+' """
+
+
+def test_what_was_sent_by_the_end_of_the_sandbox_arrives(arena: Arena) -> None:
+    """A kernel sends what a process has left in a socket when it ends; so do we, who stand between."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port, heard = server.getsockname()[1], []
+
+        def hear() -> None:
+            client, _ = server.accept()
+            with client:
+                while part := client.recv(1000):  # small sips: it comes slower than it is sent
+                    heard.append(len(part))
+
+        listener = threading.Thread(target=hear)
+        listener.start()
+        done = arena.inside(f"{LAST_WORDS} {port}", recipe=arena.with_(forward=((port, "127.0.0.1", port),)))
+        listener.join(60)
+    assert (done.returncode, sum(heard)) == (0, 500_000), done.stderr
+
+
 def talk(port: int) -> bytes | None:
+    """What the server answers; None while nobody listens."""
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as client:
             client.sendall(b"you")

@@ -24,7 +24,8 @@ Specification.
   With `--group`, a folder of control groups (version 2), a group is made in it in which the kernel holds the memory.
   More than 300 processes beyond the limit there never are: the group refuses them, or the process namespace, where the
   kernel numbers each by itself. What of this cannot be made is left out; looking is always done.
-- Nothing of this touches what is said: bytes are passed on, and end when either side ends.
+- Nothing of this touches what is said: bytes are passed on, and end when either side ends. What had been sent inside
+  when the sandbox ends is passed on before this program ends, for a second at most.
 """
 
 from __future__ import annotations

@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
     from stretto.workspace.sandbox.launch_words import Words
 
+    #: takes a connection, and what it calls when the end inside has said its last
+    _Handle = Callable[[socket.socket, Callable[[], None]], None]
+
 #: where the proxy listens inside
 PROXY_PORT = 3128
 #: connections at once; seconds for a head of a request and for a connection to a host; seconds between looks
 MOST, PATIENCE, EVERY = 256, 30.0, 0.4
+#: seconds for which the last bytes of what has ended are passed on
+LAST = 1.0
 LOOPBACK = "127.0.0.1"
 
 
-def connect(words: Words, inside: int) -> Callable[[], None]:
+def connect(words: Words, inside: int) -> Callable[[], Callable[[], None]]:
     """Let everything inside that is to be reached listen. What is returned begins to pass on.
 
+    It returns what is called when nobody is inside any more: it waits until all that was sent there is passed on.
     Between the two the command may begin: who connects by then waits in the queue of a socket that listens.
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -41,11 +47,13 @@ def connect(words: Words, inside: int) -> Callable[[], None]:
         raise OSError(answer.decode("utf-8", "replace") or "it went away")
     ours.settimeout(None)
 
-    def begin() -> None:
+    def begin() -> Callable[[], None]:
         import socket
 
         listeners = dict(zip(_listening(words), (socket.socket(fileno=fd) for fd in fds), strict=True))
-        _Exchange(words, listeners, socket.socket(fileno=ours.detach()), inside).start()
+        exchange = _Exchange(words, listeners, socket.socket(fileno=ours.detach()), inside)
+        exchange.start()
+        return exchange.finish
 
     return begin
 
@@ -152,50 +160,90 @@ class _Exchange:
         self._words, self._listeners, self._link, self._inside = words, listeners, link, inside
         self._asking = threading.Lock()
         self._free = threading.BoundedSemaphore(MOST)
+        self._speaking = 0  # connections whose end inside has not been read to its end
+        self._silence = threading.Condition()
 
     def start(self) -> None:
         """Begin; returns at once."""
         for port, listener in self._listeners.items():
-            listener.setblocking(True)
             target = self._words.forward.get(port)
             self._run(self._accept, listener, self._proxy if target is None else self._forwarding(target))
         if self._words.ports:
             self._run(self._mirror)
+
+    def finish(self) -> None:
+        """Nobody is inside any more: wait until what was sent there is passed on, as a kernel does of an ended process.
+
+        `LAST` seconds at most: somebody outside may not take it.
+        """
+        import time
+
+        end = time.monotonic() + LAST
+        coming = select.poll()
+        for listener in self._listeners.values():
+            coming.register(listener, select.POLLIN)
+        with self._silence:
+            while (self._speaking or coming.poll(0)) and time.monotonic() < end:
+                self._silence.wait(0.02)
 
     def _run(self, what: Callable[..., None], *arguments: object) -> None:
         import threading
 
         threading.Thread(target=what, args=arguments, daemon=True).start()
 
-    def _accept(self, listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
+    def _accept(self, listener: socket.socket, handle: _Handle) -> None:
+        listener.setblocking(False)
+        coming = select.poll()
+        coming.register(listener, select.POLLIN)
         while True:
-            client, _ = listener.accept()
-            if self._free.acquire(blocking=False):
+            coming.poll()
+            with self._silence:  # for `finish` a connection is always either coming or counted
+                try:
+                    client, _ = listener.accept()
+                except BlockingIOError:
+                    continue
+                taken = self._free.acquire(blocking=False)
+                self._speaking += taken
+            if taken:
                 self._run(self._handled, handle, client)
             else:
                 client.close()
 
-    def _handled(self, handle: Callable[[socket.socket], None], client: socket.socket) -> None:
+    def _handled(self, handle: _Handle, client: socket.socket) -> None:
+        silent = self._voice()
         try:
             with client:
-                handle(client)
+                handle(client, silent)
         except (OSError, ValueError):
             return  # this connection is over; who made it sees that
         finally:
+            silent()
             self._free.release()
+
+    def _voice(self) -> Callable[[], None]:
+        """What is called, once or more, when the end inside of a connection has said its last."""
+        left = [1]
+
+        def silent() -> None:
+            with self._silence:
+                self._speaking -= sum(left)
+                left.clear()
+                self._silence.notify_all()
+
+        return silent
 
     # ---- ways out
 
-    def _forwarding(self, target: tuple[str, int]) -> Callable[[socket.socket], None]:
+    def _forwarding(self, target: tuple[str, int]) -> _Handle:
         import socket
 
-        def forward(client: socket.socket) -> None:
+        def forward(client: socket.socket, silent: Callable[[], None]) -> None:
             with socket.create_connection(target, PATIENCE) as server:
-                _pass_on(client, server)
+                _pass_on(client, server, silent)
 
         return forward
 
-    def _proxy(self, client: socket.socket) -> None:
+    def _proxy(self, client: socket.socket, silent: Callable[[], None]) -> None:
         client.settimeout(PATIENCE)
         head, early = _head(client)
         method, _, rest = head.partition(b" ")
@@ -217,7 +265,7 @@ class _Exchange:
         with server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             server.sendall(early)
-            _pass_on(client, server)
+            _pass_on(client, server, silent)
 
     # ---- ways in
 
@@ -248,11 +296,11 @@ class _Exchange:
 
     def _accept_outside(self, listener: socket.socket, port: int) -> None:
         try:
-            self._accept(listener, lambda client: self._enter(client, port))
+            self._accept(listener, lambda client, silent: self._enter(client, port, silent))
         except OSError:
             return  # nobody listens inside any more
 
-    def _enter(self, client: socket.socket, port: int) -> None:
+    def _enter(self, client: socket.socket, port: int, silent: Callable[[], None]) -> None:
         import socket
 
         with self._asking:
@@ -260,7 +308,7 @@ class _Exchange:
             answer, fds = _receive(self._link)
         if answer == b"ok":
             with socket.socket(fileno=fds[0]) as server:
-                _pass_on(client, server)
+                _pass_on(server, client, silent)
 
 
 def _listeners(inside: int) -> set[int]:
@@ -317,13 +365,13 @@ def _reach(host: str, port: int) -> socket.socket:
     raise error
 
 
-def _pass_on(a: socket.socket, b: socket.socket) -> None:
-    """Bytes from each to the other until both have ended, or one cannot take more."""
+def _pass_on(inner: socket.socket, outer: socket.socket, silent: Callable[[], None]) -> None:
+    """Bytes from each to the other until both have ended, or one cannot take more. `silent`: the inner one has."""
     import socket
 
-    for sock in (a, b):
+    for sock in (inner, outer):
         sock.settimeout(None)
-    open_ends = {a.fileno(): (a, b), b.fileno(): (b, a)}
+    open_ends = {inner.fileno(): (inner, outer), outer.fileno(): (outer, inner)}
     poll = select.poll()
     for fd in open_ends:
         poll.register(fd, select.POLLIN)
@@ -337,3 +385,5 @@ def _pass_on(a: socket.socket, b: socket.socket) -> None:
             poll.unregister(fd)
             del open_ends[fd]
             sink.shutdown(socket.SHUT_WR)
+            if source is inner:
+                silent()

@@ -57,9 +57,10 @@ def main(argv: list[str], started: Callable[[], None] = lambda: None) -> int:
         os.waitpid(bounding, 0)
     os.write(go, b"x")
     os.close(go)
-    if pass_on is not None:
-        pass_on()
+    finish = pass_on() if pass_on is not None else None
     status = _wait(child, inside, limits, errors)
+    if finish is not None:
+        finish()
     rest = b""
     while part := os.read(told, 4096):
         rest += part
@@ -90,7 +91,7 @@ def _wait(child: int, inside: int | None, limits: Limits | None, errors: int) ->
     return status
 
 
-def _network(words: Words, inside: int) -> Callable[[], None]:
+def _network(words: Words, inside: int) -> Callable[[], Callable[[], None]]:
     """Let the network stand; what is returned begins to pass on. Loaded where there is one, while bubblewrap works."""
     if TYPE_CHECKING:
         from stretto.workspace.sandbox.launch_network import connect
