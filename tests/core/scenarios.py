@@ -86,6 +86,15 @@ FAILED = rows.turn(result=TurnResult.FAILED, reason="exit 1")
 INTERRUPTED = rows.turn(result=TurnResult.INTERRUPTED)
 LIMITED = rows.turn(result=TurnResult.LIMITED, reason="limited: 429")
 SPARED = rows.run(agent="", config={"roles": {"implementer": {"agent": "a", "fallback": ["b"]}}})
+RESOLVED = rows.run(
+    agent="", config={"roles": {"implementer": {"agent": "a"}, "resolver": {"agent": "b", "said": ["agent"]}}}
+)
+CONFLICTED = (rows.turn(session="s1"), rows.turn(2, Delivery.QUEUED, None, origin=Origin.CONFLICT))
+RESOLVER = rows.session(id="s2", role="resolver", agent="b", generation=2)
+REPAIR = (
+    *(rows.turn(session="s1"), rows.turn(2, origin=Origin.CONFLICT, session="s2")),
+    rows.turn(3, Delivery.QUEUED, None, origin=Origin.CHECK),
+)
 WORKS = rows.turn(state=Delivery.DELIVERED, result=None)
 SPENT = Spent((Level("run", "tokens", 1000, 1000, "run:tokens"),), frozenset({"run:tokens"}))
 NEARLY = Spent((Level("run", "tokens", 800, 1000, "run:tokens"),))
@@ -284,6 +293,31 @@ CASES = [
     Case("turn failed", facts(messages=(FAILED,)), P.IMPLEMENT, S.WAITING, "failure", act.Ask),
     Case("turn failed, auto", facts(messages=(FAILED,), run=AUTO), P.IMPLEMENT, S.ACTIVE, "failed", act.Finish),
     Case("vendor limits", facts(messages=(LIMITED,)), P.IMPLEMENT, S.WAITING, "failure", act.Ask),
+    Case(
+        "a conflict for its resolver",
+        facts(messages=CONFLICTED, run=RESOLVED),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "handover",
+        act.Stop,
+    ),
+    Case(
+        "its resolver begins",
+        facts(messages=CONFLICTED, run=RESOLVED, session=ENDED),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "deliver",
+        act.Deliver,
+    ),
+    Case("a conflict without one", facts(messages=CONFLICTED), P.IMPLEMENT, S.ACTIVE, "deliver", act.Deliver),
+    Case(
+        "back to its own agent",
+        facts(messages=REPAIR, run=RESOLVED, session=RESOLVER),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "handover",
+        act.Stop,
+    ),
     Case(
         "vendor limits, spare agent",
         facts(messages=(LIMITED,), run=SPARED),

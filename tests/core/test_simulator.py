@@ -5,7 +5,9 @@ import time
 import pytest
 
 from stretto.core import decide as brain
+from stretto.core.actions import Deliver
 from stretto.core.decide import RULES
+from stretto.core.decision import Decision
 from stretto.core.model import Delivery
 from stretto.testing import simulator
 from stretto.testing.simrows import Broken
@@ -52,6 +54,14 @@ def old_controls(f, limits):
     return brain.controls(f, limits) if found else None
 
 
+def no_handover(f, limits):
+    """Give a turn to whichever session lives."""
+    found = brain.turn_under_way(f, limits)
+    if found is None or found.cause != "handover":
+        return found
+    return Decision(found.stage, found.state, found.reason, Deliver(n=f.turn.n), "deliver")
+
+
 def without(rule):
     return tuple(r for r in RULES if r is not rule)
 
@@ -69,6 +79,7 @@ MISTAKES = {
     "does not wait": without(brain.waiting_for_person),
     "does not miss a worktree": instead(brain.prepare, no_worktree_check),
     "loses answers in a crash": instead(brain.controls, old_controls),
+    "does not hand over": instead(brain.turn_under_way, no_handover),
 }
 
 

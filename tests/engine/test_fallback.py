@@ -171,7 +171,7 @@ def test_a_task_that_joins_gets_the_agent_of_the_call_its_role_or_its_kind(spine
     [
         ({"agent": "spar"}, "unknown_agent", "'spar'"),
         ({"agent": "missing"}, "agent_missing", "/no/such/program"),
-        ({"agent": "command:sh x"}, "usage", "described on the command line"),
+        ({"agent": "command:sh x"}, "usage", "no other agent that is described on the command line"),
         ({"role": "a b"}, "usage", "a b"),
     ],
 )

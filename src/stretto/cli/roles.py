@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stretto.core.finding import closest
 from stretto.core.plan import Plan
-from stretto.core.who import UNUSED_ROLES, WORK_OF_ROLE, agent_spec, choices, mode_of
+from stretto.core.who import RESOLVER, UNUSED_ROLES, WORK_OF_ROLE, agent_spec, choices, mode_of, names_resolver
 
 if TYPE_CHECKING:
     from stretto.core.assigned import Assigned
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 #: what stands for who does a task where that is not known
-NOBODY: Json = {"agent": None, "model": None, "permissions": None, "mode": None, "fallback": []}
+NOBODY: Json = {"agent": None, "model": None, "permissions": None, "mode": None, "fallback": [], "resolver": None}
 
 
 def frozen_of(root: Path | None, plan: Plan, agent: str | None = None, mode: str | None = None) -> Json:
@@ -44,14 +44,17 @@ def spec_json(spec: AgentSpec) -> Json:
 def who_json(who: Assigned) -> Json:
     """Who does a task, for programs."""
     first, *others = who.agents
-    return {**spec_json(first), "mode": who.mode, "fallback": [spec_json(spec) for spec in others]}
+    resolver = {**spec_json(who.resolvers[0]), "mode": who.resolver_mode} if who.resolvers else None
+    fallback = [spec_json(spec) for spec in others]
+    return {**spec_json(first), "mode": who.mode, "fallback": fallback, "resolver": resolver}
 
 
 def who_said(who: Assigned) -> str:
     """Who does a task, for a person, the role left out."""
     first, *others = who.agents
     words = f"{_spec_said(first)}, {who.mode}, {first.permissions}"
-    return "; then ".join([words, *map(_spec_said, others)])
+    conflicts = f"; conflicts: {_spec_said(who.resolvers[0])}" if who.resolvers else ""
+    return "; then ".join([words, *map(_spec_said, others)]) + conflicts
 
 
 def _spec_said(spec: AgentSpec) -> str:
@@ -75,11 +78,17 @@ def roles_said(frozen: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if part["said"]:
             spec = agent_spec(frozen, role, None)
             work = WORK_OF_ROLE.get(role) or f"does the tasks that say `role: {role}`"
-            yield role, f"{_spec_said(spec)}, {mode_of(frozen, role, None)}, {spec.permissions}; {work}", _doubt(role)
+            yield (
+                role,
+                f"{_spec_said(spec)}, {mode_of(frozen, role, None)}, {spec.permissions}; {work}",
+                _doubt(frozen, role),
+            )
 
 
-def _doubt(role: str) -> str:
+def _doubt(frozen: Mapping[str, Any], role: str) -> str:
     """What a person should look at who wrote this role down; empty for nothing."""
+    if role == RESOLVER and not names_resolver(frozen):
+        return "say its agent, model or tier; as it is, conflicts go back to the agent whose work it is"
     if role in UNUSED_ROLES:
         return f"take [roles.{role}] out, or name it in a task"
     guess = None if role in WORK_OF_ROLE else closest(role, WORK_OF_ROLE)

@@ -40,6 +40,7 @@ from stretto.core.model import (
     CheckResult,
     Delivery,
     ItemKind,
+    Message,
     Origin,
     QueueState,
     SessionStatus,
@@ -48,7 +49,7 @@ from stretto.core.model import (
     TurnResult,
 )
 from stretto.core.rest_rules import at_rest
-from stretto.core.who import agent_of, in_checkout, next_agent
+from stretto.core.who import agent_of, in_checkout, must_hand_over, next_agent, resolving, role_of
 
 #: the reason of a task that stands still because it is paused
 PAUSED = "paused"
@@ -222,14 +223,17 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
         if _attended(f):
             why = "you are at its terminal; it gets this when you leave"
             return Decision(Stage.IMPLEMENT, State.ACTIVE, why, cause="deliver")
+        if must_hand_over(f) and not shim_dead(f):
+            why = f"{agent_of(f).name} ({role_of(f)}) gets it next; the session before ends"
+            return Decision(Stage.IMPLEMENT, State.ACTIVE, why, Stop(reason="handed over"), "handover")
         if f.handshake and not shim_dead(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session starts", cause="deliver")
-        return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
+        return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(f, turn), Deliver(n=turn.n), "deliver")
     if shim_dead(f):
         return Decision(Stage.IMPLEMENT, State.ACTIVE, "its session died; keeping its work", Recover(), "recover")
     if turn.state is Delivery.WRITTEN:
-        return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), Deliver(n=turn.n), "deliver")
-    return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(turn.origin), cause="working")
+        return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(f, turn), Deliver(n=turn.n), "deliver")
+    return Decision(Stage.IMPLEMENT, State.ACTIVE, _why(f, turn), cause="working")
 
 
 def _attended(f: Facts) -> bool:
@@ -462,5 +466,6 @@ _ORIGIN_WORDS: dict[Origin, str] = {
 }
 
 
-def _why(origin: Origin) -> str:
-    return _ORIGIN_WORDS[origin]
+def _why(f: Facts, turn: Message) -> str:
+    words = _ORIGIN_WORDS[turn.origin]
+    return words.replace("the agent", f"{agent_of(f).name}, its resolver,", 1) if resolving(f) else words

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stretto.core.facts import Facts
-from stretto.core.model import AgentSpec
+from stretto.core.model import AgentSpec, Origin
 
 #: how strong a model a role wants, and which roles want which; all others want the middle one
 TIERS = ("strong", "fast", "cheap")
@@ -27,14 +27,21 @@ WORK_OF_ROLE = {
     "implementer": "does the tasks that name no role, but those of kind test and research",
     "tester": "does the tasks of kind test",
     "researcher": "does the tasks of kind research",
-    "resolver": "does only the tasks that name it; a conflict goes back to the agent whose work it is",
+    "resolver": "resolves conflicts with the target, if it names another agent or model than the task had",
     "reviewer": "does only the tasks that name it, nothing else asks for reviews yet",
     "summaries": "does only the tasks that name it, nothing else asks for summaries yet",
 }
 #: the roles of which that is all
-UNUSED_ROLES = ("resolver", "reviewer", "summaries")
+UNUSED_ROLES = ("reviewer", "summaries")
+#: the role that resolves conflicts, and the keys of which one must be said so that it does
+RESOLVER = "resolver"
+RESOLVER_KEYS = ("agent", "model", "tier")
 #: the counter among a task's attempts that says how many of its agents would not do
 FALLBACK = "fallback"
+#: the same for the agents of the resolver
+RESOLVER_FALLBACK = "resolver fallback"
+#: turns that go on with the one before them
+CONTINUES = (Origin.RESUME, Origin.ANSWER)
 #: a policy under which an agent does everything without asking
 SKIP = "skip"
 #: the mode in which an agent shows its own interface in a terminal
@@ -51,10 +58,68 @@ def in_checkout(fields: Mapping[str, Any]) -> bool:
 
 
 def agent_of(f: Facts) -> AgentSpec:
-    """The agent of a task that has rows: the chosen one, or the one of its role's fallbacks that it came down to."""
+    """The agent of a task that has rows, for its present turn: the chosen one, or the fallback that it came down to."""
+    return _resolver(f) if resolving(f) else implementer(f)
+
+
+def implementer(f: Facts) -> AgentSpec:
+    """The agent whose work a task is, whoever has its present turn."""
     t = f.task
     chosen = t.fields.get("agent") or f.run.agent
     return agent_spec(f.run.config, t.role, chosen, t.fields.get("model"), t.attempts.get(FALLBACK, 0))
+
+
+def _resolver(f: Facts) -> AgentSpec:
+    return agent_spec(f.run.config, RESOLVER, f.run.agent, None, f.task.attempts.get(RESOLVER_FALLBACK, 0))
+
+
+def has_resolver(f: Facts) -> bool:
+    """Whether a conflict of the task goes to an agent of its own: [roles.resolver] names another one, or another model.
+
+    What the task says of agent and model is said of its implementer; what call or plan say holds for all roles.
+    """
+    if f.task.role == RESOLVER or not names_resolver(f.run.config):
+        return False
+    own, other = implementer(f), _resolver(f)
+    return (own.name, own.model) != (other.name, other.model)
+
+
+def names_resolver(config: Mapping[str, Any]) -> bool:
+    """Whether the file says who resolves conflicts: agent, model or tier of the role, not only its policy."""
+    return not set(part_of(config, RESOLVER).get("said", ())).isdisjoint(RESOLVER_KEYS)
+
+
+def role_of(f: Facts) -> str:
+    """The role that has the present turn of a task: its own, or the resolver's.
+
+    A turn that was given to a session is that session's. One that was not is the resolver's if it resolves a conflict,
+    or takes such a turn up again; whatever comes after goes back to the task's own role.
+    """
+    turn, session = f.turn, f.session
+    if turn is not None and session is not None and turn.session == session.id:
+        return RESOLVER if session.role == RESOLVER else f.task.role
+    before = [t for t in f.turns if turn is not None and t.n <= turn.n]
+    while before and before[-1].origin in CONTINUES:
+        before.pop()
+    conflict = bool(before) and before[-1].origin is Origin.CONFLICT
+    return RESOLVER if conflict and has_resolver(f) else f.task.role
+
+
+def resolving(f: Facts) -> bool:
+    """Whether the present turn of a task is not its own agent's, but the resolver's."""
+    return role_of(f) == RESOLVER != f.task.role
+
+
+def must_hand_over(f: Facts) -> bool:
+    """Whether the live session is another role's than the one that has the present turn."""
+    session = f.session
+    live = session is not None and session.ended_at is None
+    return live and session is not None and (session.role == RESOLVER) != (role_of(f) == RESOLVER)
+
+
+def fallback_of(f: Facts) -> str:
+    """The counter of agents that would not do, for the role that has the present turn."""
+    return RESOLVER_FALLBACK if resolving(f) else FALLBACK
 
 
 def part_of(config: Mapping[str, Any], role: str) -> Mapping[str, Any]:
@@ -64,9 +129,13 @@ def part_of(config: Mapping[str, Any], role: str) -> Mapping[str, Any]:
 
 
 def unused_roles(config: Mapping[str, Any], named: Iterable[str]) -> list[str]:
-    """Roles that the file describes and that nothing uses yet, unless they are among those that tasks name."""
+    """Roles that the file describes and that nothing uses yet, unless they are among those that tasks name.
+
+    So is a resolver of which only the policy is said: then the agent whose work it is resolves conflicts.
+    """
     roles, wanted = config.get("roles", {}), set(named)
-    return [role for role in UNUSED_ROLES if role not in wanted and roles.get(role, {}).get("said")]
+    idle = UNUSED_ROLES if names_resolver(config) else (RESOLVER, *UNUSED_ROLES)
+    return [role for role in idle if role not in wanted and roles.get(role, {}).get("said")]
 
 
 def mode_of(config: Mapping[str, Any], role: str, said: str | None) -> str:
@@ -87,13 +156,15 @@ def choices(config: Mapping[str, Any], role: str, agent: str | None) -> tuple[st
 
 
 def choices_of(f: Facts) -> tuple[str, ...]:
-    """The names of the agents that may do a task, in their order."""
+    """The names of the agents that may have the present turn of a task, in their order."""
+    if resolving(f):
+        return choices(f.run.config, RESOLVER, f.run.agent)
     return choices(f.run.config, f.task.role, f.task.fields.get("agent") or f.run.agent)
 
 
 def next_agent(f: Facts) -> str | None:
     """The agent that comes after the present one of a task; None if there is none."""
-    left = choices_of(f)[f.task.attempts.get(FALLBACK, 0) + 1 :]
+    left = choices_of(f)[f.task.attempts.get(fallback_of(f), 0) + 1 :]
     return left[0] if left else None
 
 
@@ -126,6 +197,24 @@ def agent_spec(
     )
 
 
+def agents_of(
+    config: Mapping[str, Any], role: str, agent: str | None, model: str | None = None
+) -> tuple[AgentSpec, ...]:
+    """The agents that may do a task, in their order."""
+    return tuple(agent_spec(config, role, agent, model, n) for n in range(len(choices(config, role, agent))))
+
+
+def resolvers(
+    config: Mapping[str, Any], role: str, agent: str | None, model: str | None = None
+) -> tuple[AgentSpec, ...]:
+    """The agents that may resolve the conflicts of a task, in their order; none where its own agent does."""
+    if role == RESOLVER or not names_resolver(config):
+        return ()
+    found = agents_of(config, RESOLVER, config.get("agent"))
+    own = {(spec.name, spec.model) for spec in agents_of(config, role, agent, model)}
+    return () if own == {(found[0].name, found[0].model)} else found
+
+
 def sandbox_of(config: Mapping[str, Any], said: str | None) -> str:
     """What confines a task that says this itself: `bubblewrap` or `none`. What `auto` is was settled with the run."""
     word = str(said or config.get("sandbox") or NO_SANDBOX)
@@ -149,8 +238,8 @@ def recipe_of(config: Mapping[str, Any], role: str, agent: str | None, said: str
     word = (config.get("sandbox_rules") or {}).get("recipe", AUTO)
     if word != AUTO:
         return str(word)
-    fallen = range(len(choices(config, role, agent)))
-    return CLONE if any(agent_spec(config, role, agent, None, n).permissions == SKIP for n in fallen) else WORKTREE
+    may = [*agents_of(config, role, agent), *resolvers(config, role, agent)]
+    return CLONE if any(spec.permissions == SKIP for spec in may) else WORKTREE
 
 
 def recipe(f: Facts) -> str:

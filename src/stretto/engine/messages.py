@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stretto.checks.run import tail
 from stretto.core.checkout_rules import FILES, outside
 from stretto.core.facts import Facts, limits_of
-from stretto.core.model import Check, CheckResult, Entry, ItemKind, Message, Origin, Task
-from stretto.core.who import agent_of
+from stretto.core.model import Check, CheckResult, Entry, ItemKind, Message, MessageKind, Origin, Session, Task
+from stretto.core.who import CONTINUES, has_resolver, implementer
 from stretto.engine.parts import Parts
 from stretto.prompts import messages as prompts
 from stretto.prompts.messages import Failure
+from stretto.store.sqlite import Reader
 
 #: bytes of a failed check's output that go back to the agent
 TAIL = 6000
@@ -36,7 +37,7 @@ def text_for(
         case Origin.ANSWER:
             return prompts.answer(f.task, question=question, answer=words, overrides=_own(f))
         case Origin.RESUME:
-            return resume(parts, f)
+            return resume(f)
         case Origin.SPEC:
             return prompts.spec_changed(f.task, _own(f))
         case Origin.COMMENTS:
@@ -133,6 +134,7 @@ def conflict(parts: Parts, f: Facts) -> str:
         others=others,
         round=f.task.attempts.get("resolve", 0) + 1,
         rounds=limits_of(f.run, f.task).conflict_rounds,
+        author=implementer(f).name if has_resolver(f) else "",
         overrides=_own(f),
     )
 
@@ -150,10 +152,10 @@ def _who_changed(parts: Parts, f: Facts, entry: Entry) -> list[Task]:
     return [t for t in touched if base is None or not git.is_ancestor(str((t.landed or {})["commit"]), base)]
 
 
-def resume(parts: Parts, f: Facts) -> str:
+def resume(f: Facts) -> str:
     """Take up work again after an interruption, with what was answered meanwhile.
 
-    An agent that keeps no conversation is told again what it was asked; what only waits in line was not asked yet.
+    Whoever does not know what was asked is told it when the message is given to a session.
     """
     last = next((turn for turn in reversed(f.turns) if turn.delivered_at is not None), f.turn)
     text = prompts.resume(f.task, last.reason if last is not None else "", _own(f))
@@ -162,17 +164,56 @@ def resume(parts: Parts, f: Facts) -> str:
             said = str(item.answer.get("text") or item.answer.get("key"))
             told = prompts.answer(f.task, question=item.text, answer=said, overrides=_own(f))
             text += "\n" + told.partition("\n\n")[2]
-    keeps = getattr(parts.agent(agent_of(f).type), "conversational", True)
-    if keeps or last is None:
-        return text
-    return with_task(text, last.text)
+    return text
+
+
+#: what stands before a message that is repeated
+_ASKED = "\n## What you were asked\n\n"
 
 
 def with_task(text: str, asked: str) -> str:
-    """A message for an agent that does not know what it was asked: followed by that message, without its header."""
-    return f"{text}\n## What you were asked\n\n{asked.partition(chr(10) * 2)[2]}"
+    """A message for an agent that does not know what it was asked: followed by that message, without its header.
+
+    What that message repeats itself is left out.
+    """
+    return f"{text}{_ASKED}{asked.partition(_ASKED)[0].partition(chr(10) * 2)[2]}"
 
 
 def result_note(f: Facts, turn: Message) -> str:
     """The result of a task: what the agent noted as its result, else the end of its output (DECISIONS 14)."""
     return f.task.note or turn.output[-2000:]
+
+
+def whole(tx: Reader, session: Session, message: Message, *, keeps: bool) -> str:
+    """The words of a message. The first turn of a conversation says what the task is, whatever it was made for.
+
+    An agent that does not keep conversations (`keeps`) is told it with every turn; a changed task says it by itself.
+    One that takes up what another was asked is told that, too: nobody else knows it.
+    """
+    if message.kind is not MessageKind.TURN or message.origin is Origin.START:
+        return message.text
+    if not keeps and message.origin is Origin.SPEC:
+        return message.text
+    told = tx.one(Message, "session = ? AND kind = 'turn' AND number IS NOT NULL", session.id) is not None
+    if keeps and (told or session.parser.get("resume")):
+        return message.text
+    where = "task = ? AND kind = 'turn' AND state != 'withdrawn' AND n < ? ORDER BY n"
+    before = tx.select(Message, where, message.task, message.n)
+    text = message.text
+    for said in _gone_on_with(before) if message.origin is Origin.RESUME else ():
+        text = with_task(text, said.text)
+    asked = {said.origin: said.text for said in before}
+    for origin in (Origin.START, Origin.SPEC):  # a changed spec says itself that it replaces what stands before it
+        text = with_task(text, asked[origin]) if origin in asked else text
+    return text
+
+
+def _gone_on_with(before: Sequence[Message]) -> list[Message]:
+    """What was asked since the last turn that began something new, the task itself left out; the latest first."""
+    found: list[Message] = []
+    for said in reversed([m for m in before if m.delivered_at is not None or m.result is not None]):
+        if said.origin not in {Origin.RESUME, Origin.START, Origin.SPEC}:
+            found.append(said)
+        if said.origin not in CONTINUES:
+            break
+    return found

@@ -87,10 +87,14 @@ def conflict(
     others: Sequence[Task],
     round: int,
     rounds: int,
+    author: str = "",
     overrides: Overrides = None,
 ) -> str:
-    """A turn that resolves a conflict with `commit`; `others` are the landed tasks that touched the files."""
-    values = _task(task) | {"target": target, "commit": commit, "others": _others(others)}
+    """A turn that resolves a conflict with `commit`; `others` are the landed tasks that touched the files.
+
+    `author`: whose work it is, if the one who resolves is another.
+    """
+    values = _task(task) | {"target": target, "commit": commit, "others": _others(others), "author": author}
     listed = "\n".join(f"- `{label(path)}`" for path in files) or "- (git named none)"
     text = render("conflict", overrides, **values | {"files": listed}, round=str(round), rounds=str(rounds))
     return _message(Origin.CONFLICT, text, merge=commit)

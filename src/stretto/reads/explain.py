@@ -103,6 +103,7 @@ def _session(p: Place, now: float, live: bool, found: list[Json], add: Any) -> N
     s = p.facts.session
     if s is None:
         return
+    add("agent", f"{s.agent} ({s.model or 'its own model'}), {s.role}", s.started_at)
     if s.ended_at is not None:
         why = s.end_reason or (f"exit {s.exit_code}" if s.exit_code is not None else "no reason recorded")
         add("session", f"{SessionStatus.EXITED.value}: {why}", s.ended_at)

@@ -129,6 +129,7 @@ def session_json(s: Session | None, now: float, live: bool) -> Json | None:
     over = s.ended_at is not None
     return {
         "id": s.id,
+        "role": s.role,
         "agent": s.agent,
         "model": s.model,
         "mode": s.mode,

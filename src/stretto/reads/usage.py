@@ -120,8 +120,8 @@ def _key(db: Reader, by: str, tasks: list[Task]) -> Callable[[Part], str]:
         case "turn":
             return lambda part: f"{part.task}#{'unknown' if part.n is None else part.n}"
         case "role":
-            roles = {t.uid: t.role for t in tasks}
-            return lambda part: roles.get(part.task, "unknown")
+            roles = {t.uid: t.role for t in tasks} | {s.id: s.role for s in _sessions(db, tasks)}
+            return lambda part: roles.get(part.session or "") or roles.get(part.task, "unknown")
         case "agent":
             agents = _agents(db, tasks)
             return lambda part: agents.get(part.session or "", "unknown")
@@ -131,10 +131,14 @@ def _key(db: Reader, by: str, tasks: list[Task]) -> Callable[[Part], str]:
 
 def _agents(db: Reader, tasks: list[Task]) -> dict[str, str]:
     """Session -> the name of its agent."""
-    found: dict[str, str] = {}
+    return {s.id: s.agent for s in _sessions(db, tasks)}
+
+
+def _sessions(db: Reader, tasks: list[Task]) -> list[Session]:
+    found: list[Session] = []
     for chunk in chunks(t.uid for t in tasks):
         marks = ",".join("?" * len(chunk))
-        found |= {s.id: s.agent for s in db.select(Session, f"task IN ({marks})", *chunk)}
+        found += db.select(Session, f"task IN ({marks})", *chunk)
     return found
 
 

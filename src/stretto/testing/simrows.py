@@ -78,6 +78,10 @@ class Life:
     kept: set[int] = field(default_factory=set)
     received: Counter[int] = field(default_factory=Counter)
     resends: Counter[int] = field(default_factory=Counter)
+    #: the turns that agents got, and the role of the session that each was given to
+    played: dict[int, str] = field(default_factory=dict)
+    #: turns that resolve a conflict, or go on with one that does, where another agent does that
+    conflicts: set[int] = field(default_factory=set)
     effect: Effect | None = None
     name: str = ""
     begun: int = 0
@@ -197,6 +201,10 @@ class Rows:
     def add_message(self, life: Life, kind: MessageKind, origin: Origin, session: str | None) -> int:
         """Append a message; its number."""
         n = len(life.messages) + 1
+        turns = [m.n for m in life.messages.values() if m.kind is MessageKind.TURN]
+        goes_on = origin in {Origin.RESUME, Origin.ANSWER} and turns[-1:] and turns[-1] in life.conflicts
+        if kind is MessageKind.TURN and self.run.config.get("roles") and (origin is Origin.CONFLICT or goes_on):
+            life.conflicts.add(n)
         life.messages[n] = Message(
             task=life.task.uid,
             n=n,

@@ -33,6 +33,7 @@ from stretto.core.model import (
     Task,
 )
 from stretto.core.wait import stuck
+from stretto.core.who import RESOLVER
 from stretto.testing.simperson import SENSIBLE, Person, waiting
 from stretto.testing.simqueue import Lander
 from stretto.testing.simrows import Broken, Life
@@ -50,6 +51,7 @@ ROUNDS = 400
 def build(rng: random.Random) -> World:
     """A run of one to four tasks with random needs, checks and policy."""
     count = rng.choice((1, 2, 2, 3, 4))
+    roles = {"implementer": {"agent": "sim"}, RESOLVER: {"agent": "other", "said": ["agent"]}}
     run = Run(
         id=RUN,
         repo="/r",
@@ -60,13 +62,13 @@ def build(rng: random.Random) -> World:
         plan_text="",
         base="base",
         target="main",
-        agent="sim",
+        agent="",
         open_limit=rng.randint(1, 3),
         approve="auto" if rng.random() < 0.3 else "human",
         pin_base=False,
         push=False,
         checkout="leave",
-        config={},
+        config={"roles": roles if rng.random() < 0.5 else {}},
         env={},
         paused=False,
         created_at=0.0,
@@ -328,6 +330,9 @@ def check_invariants(world: World, touched: Sequence[Life], outcomes: dict[str, 
             raise Broken(f"{uid} is queued twice")
         if sum(s.alive for s in life.shims.values()) > 1:
             raise Broken(f"{uid} has two sessions")
+        for n, role in life.played.items():
+            if (role == RESOLVER) != (n in life.conflicts):
+                raise Broken(f"turn {n} of {uid} was played by its {role}")
         for n, count in life.received.items():
             if count > 1 and count > 1 + life.resends[n]:
                 raise Broken(f"message {n} of {uid} reached the agent {count} times")

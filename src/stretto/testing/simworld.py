@@ -27,6 +27,7 @@ from stretto.core.model import (
     State,
     TurnResult,
 )
+from stretto.core.who import agent_of, role_of
 from stretto.testing.simrows import UNDER_WAY, Broken, Effect, Life, Rows, Shim
 
 
@@ -92,13 +93,14 @@ class World(Rows):
     def _bring_up(self, life: Life) -> Effect:
         session = life.session
         if session is None or session.ended_at is not None:
+            f = self.facts(life)
             number = session.generation + 1 if session else 1
             name = f"{life.task.uid}#{number}"
             life.session = Session(
                 name,
                 life.task.uid,
-                "implementer",
-                "sim",
+                role_of(f),
+                agent_of(f).name,
                 None,
                 "stream",
                 f"of {life.task.uid}",
@@ -305,6 +307,7 @@ class World(Rows):
         if kind is MessageKind.TURN:
             folder.running = number
             life.received[n] += 1
+            life.played[n] = life.session.role if life.session is not None else ""
         elif kind is MessageKind.CONTROL:
             folder.waits = False
         elif kind is MessageKind.INTERRUPT and folder.running is not None:

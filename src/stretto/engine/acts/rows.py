@@ -25,7 +25,7 @@ from stretto.core.model import (
     State,
     Task,
 )
-from stretto.core.who import FALLBACK, agent_of
+from stretto.core.who import agent_of, fallback_of
 from stretto.engine import environment, messages
 from stretto.engine.parts import Parts
 from stretto.store.sqlite import Writer
@@ -168,8 +168,9 @@ def fall_back(parts: Parts, f: Facts, action: FallBack) -> None:
 
 def count_fall(tx: Writer, f: Facts, by: int, reason: str) -> Facts:
     """Note that so many agents of a task would not do; the facts with the one that is left."""
-    before, fallen = agent_of(f), f.task.attempts.get(FALLBACK, 0) + by
-    changed = replace(f, task=replace(f.task, attempts={**f.task.attempts, FALLBACK: fallen}))
+    before, counter = agent_of(f), fallback_of(f)
+    attempts = {**f.task.attempts, counter: f.task.attempts.get(counter, 0) + by}
+    changed = replace(f, task=replace(f.task, attempts=attempts))
     tx.update(Task, f.task.uid, attempts=changed.task.attempts)
     tx.event("agent.replaced", task=f.task.uid, agent=agent_of(changed).name, instead_of=before.name, reason=reason)
     return changed

@@ -32,7 +32,19 @@ from stretto.core.model import (
     Task,
     TurnResult,
 )
-from stretto.core.who import FALLBACK, NO_SANDBOX, PANE, adapter_of, agent_of, choices_of, mode_of, sandbox
+from stretto.core.who import (
+    NO_SANDBOX,
+    PANE,
+    RESOLVER,
+    adapter_of,
+    agent_of,
+    choices_of,
+    fallback_of,
+    mode_of,
+    resolving,
+    role_of,
+    sandbox,
+)
 from stretto.engine import believing, environment, messages, sandboxing
 from stretto.engine.acts import endings, panes, shared
 from stretto.engine.acts.endings import Ending
@@ -124,30 +136,10 @@ def _numbered(parts: Parts, session: Session, message: Message) -> int | None:
             return now.number if now is not None and now.session == session.id else None
         number = _next_number(tx, session.id)
         key = (message.task, message.n)
-        text = _whole(parts, tx, session, message)
+        keeps = getattr(parts.agent(_agent_type(parts, session)), "conversational", True)
+        text = messages.whole(tx, session, message, keeps=keeps)
         tx.update(Message, key, session=session.id, number=number, state=Delivery.WRITTEN, text=text)
     return number
-
-
-def _whole(parts: Parts, tx: Writer, session: Session, message: Message) -> str:
-    """The words of a message. The first turn of a conversation says what the task is, whatever it was made for.
-
-    An agent that keeps no conversation is told it with every turn; a resumed or changed task says it by itself.
-    """
-    keeps = getattr(parts.agent(_agent_type(parts, session)), "conversational", True)
-    if message.kind is not MessageKind.TURN or message.origin is Origin.START:
-        return message.text
-    if not keeps and message.origin in {Origin.RESUME, Origin.SPEC}:
-        return message.text
-    told = tx.one(Message, "session = ? AND kind = 'turn' AND number IS NOT NULL", session.id) is not None
-    if keeps and (told or session.parser.get("resume")):
-        return message.text
-    where = "task = ? AND kind = 'turn' AND origin IN ('start', 'spec') AND state != 'withdrawn' AND n < ? ORDER BY n"
-    asked = {said.origin: said.text for said in tx.select(Message, where, message.task, message.n)}
-    text = message.text
-    for origin in (Origin.START, Origin.SPEC):  # a changed spec says itself that it replaces what stands before it
-        text = messages.with_task(text, asked[origin]) if origin in asked else text
-    return text
 
 
 def _next_number(tx: Writer, session: str) -> int:
@@ -193,12 +185,13 @@ def new_session(parts: Parts, f: Facts, old: Session | None, *, attended: float 
             hint=f"set them and call: stretto retry {f.task.id}",
         )
     mode = PANE if attended else _mode(f)
-    conversation, type = taken_up(old, spec.name), adapter_of(spec.type, mode)
+    mine = _of_role(parts, f, old)
+    conversation, type = taken_up(mine, spec.name), adapter_of(spec.type, mode)
     identity = short_id(12)
     session = Session(
         id=identity,
         task=f.task.uid,
-        role=f.task.role,
+        role=role_of(f),
         agent=spec.name,
         model=spec.model,
         mode=mode,
@@ -211,14 +204,31 @@ def new_session(parts: Parts, f: Facts, old: Session | None, *, attended: float 
             "type": type,
             "resume": conversation is not None,
             **({"attended": attended} if attended else {}),
-            **_kept(old, conversation),
+            **_kept(mine, conversation),
         },
     )
     with parts.store.write() as tx:
         tx.insert(session)
-        tx.event("session.started", task=f.task.uid, session=session.id, agent=spec.name, generation=session.generation)
+        tx.event(
+            "session.started",
+            task=f.task.uid,
+            session=session.id,
+            role=session.role,
+            agent=spec.name,
+            generation=session.generation,
+        )
     _start(parts, f, session)
     return session
+
+
+def _of_role(parts: Parts, f: Facts, last: Session | None) -> Session | None:
+    """The last session of the role that has the present turn: its conversation goes on, whoever was there meanwhile."""
+    if last is None or (last.role == RESOLVER) == (role_of(f) == RESOLVER):
+        return last
+    with parts.store.read() as db:
+        return db.one(
+            Session, "task = ? AND (role = ?) = ? ORDER BY generation DESC", f.task.uid, RESOLVER, resolving(f)
+        )
 
 
 def _with_agent(parts: Parts, f: Facts) -> Facts:
@@ -231,9 +241,10 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
     with parts.store.read() as db:
         limits = limited(db, parts.clock.now())
     first = None
-    start = f.task.attempts.get(FALLBACK, 0)
+    counter = fallback_of(f)
+    start = f.task.attempts.get(counter, 0)
     for fallen, name in list(enumerate(choices_of(f)))[start:]:
-        spec = agent_of(replace(f, task=replace(f.task, attempts={FALLBACK: fallen})))
+        spec = agent_of(replace(f, task=replace(f.task, attempts={**f.task.attempts, counter: fallen})))
         reason = _probe(parts, f, spec, env)
         if reason is not None:
             reasons.append(reason)
@@ -247,6 +258,8 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
 
 
 def _mode(f: Facts) -> str:
+    if resolving(f):
+        return mode_of(f.run.config, RESOLVER, None)
     return mode_of(f.run.config, f.task.role, f.task.fields.get("mode"))
 
 

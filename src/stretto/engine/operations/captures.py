@@ -32,7 +32,8 @@ def captured(config: Mapping[str, Any], args: common.Args) -> dict[str, str]:
 
 def with_own(config: Mapping[str, Any], tasks: Iterable[PlanTask], args: common.Args) -> dict[str, Any]:
     """Let agents have what their own programs read from the person's environment, as far as it is set there."""
-    types = {spec.type for task in tasks for spec in assigned(config, task).agents}
+    found = [assigned(config, task) for task in tasks]
+    types = {spec.type for who in found for spec in (*who.agents, *who.resolvers)}
     given: Mapping[str, str] = args.get("env") or {}
     own = {n: secret for t in types for n, secret in agents.declared(t).variables.items() if given.get(n)}
     capture = {**{name: name for name in own}, **config["capture"]}

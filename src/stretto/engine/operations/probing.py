@@ -23,10 +23,11 @@ def probe_agents(engine: Engine, config: Mapping[str, Any], tasks: Iterable[Plan
     """
     given = {str(k): str(v) for k, v in (args.get("env") or os.environ).items()}
     notices = {}
-    wanted = {}
+    wanted, resolving = {}, {}
     for task in tasks:
         who, confined = assigned(config, task), sandboxes.confines(config, task) != NO_SANDBOX
         wanted[confined, who.mode, tuple((s.name, s.permissions) for s in who.agents)] = who.agents
+        resolving[confined, who.resolver_mode, tuple(s.name for s in who.resolvers)] = who.resolvers
     for (confined, mode, _), specs in wanted.items():
         env = {**given, **IN_SANDBOX} if confined else given
         reasons = {spec.name: _reason(engine, spec, mode, env) for spec in specs}
@@ -42,6 +43,11 @@ def probe_agents(engine: Engine, config: Mapping[str, Any], tasks: Iterable[Plan
             if reason is not None:
                 then = f"{left[0]} takes its tasks" if name == first else f"it cannot take over from {first}"
                 notices[name] = f"{reason}; {then}"
+    for (confined, mode, _), specs in resolving.items():
+        env = {**given, **IN_SANDBOX} if confined else given
+        for spec in specs:
+            if (reason := _reason(engine, spec, mode, env)) is not None:
+                notices.setdefault(spec.name, f"{reason}; it is to resolve conflicts")
     return list(notices.values())
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from stretto.core.assigned import assigned
 from stretto.core.errors import StrettoError
 from stretto.core.plan import PlanTask
-from stretto.core.who import AUTO, NO_SANDBOX, SKIP, agent_spec, choices, sandbox_of
+from stretto.core.who import AUTO, NO_SANDBOX, SKIP, sandbox_of
 from stretto.workspace import sandbox
 
 
@@ -66,9 +67,8 @@ def settle_joining(config: Mapping[str, Any], task: PlanTask) -> PlanTask:
 
 
 def _require_confined(config: Mapping[str, Any], task: PlanTask) -> None:
-    chosen = task.agent or config.get("agent")
-    specs = [agent_spec(config, task.role, chosen, None, n) for n in range(len(choices(config, task.role, chosen)))]
-    name = next((spec.name for spec in specs if spec.permissions == SKIP), None)
+    who = assigned(config, task)
+    name = next((spec.name for spec in (*who.agents, *who.resolvers) if spec.permissions == SKIP), None)
     if name is None or confines(config, task) != NO_SANDBOX or config.get("unsandboxed"):
         return
     raise StrettoError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -231,8 +232,11 @@ def _with_agent(run: Run, task: PlanTask, args: common.Args) -> PlanTask:
         return task
     named = agent_option(str(args["agent"]))
     if isinstance(named, AgentSpec):
+        own: Mapping[str, Any] = run.config["agents"].get(named.name, {})
+        if (own.get("typed"), own.get("type"), own.get("command")) == (True, named.type, list(named.command)):
+            return replace(task, agent=named.name)
         raise UsageError(
-            f"{run.id} has begun and takes no agent that is described on the command line",
+            f"{run.id} has begun and takes no other agent that is described on the command line",
             object=str(args["agent"]),
             hint=f"name one of its own: {', '.join(run.config['agents'])}",
         )
