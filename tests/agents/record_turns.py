@@ -19,7 +19,14 @@ from tests.e2e.turn_agents import KINDS, Turns
 from tests.support.repository import Repository
 from tests.support.stream import clean_environment
 
-TURNS = {"edit": "[[as=x]] Do it. {edit}", "refused": "[[as=x]] [[bare]] x [[err=401x99]] [[say=never]]"}
+TURNS = {
+    "edit": "[[as=x]] Do it. {edit}",
+    "priced": "[[as=x]] Do it. {edit}",
+    "overflow": "[[as=x]] [[bare]] x [[overflow=99]] [[say=never]]",
+    "refused": "[[as=x]] [[bare]] x [[err=401x99]] [[say=never]]",
+}
+#: a model whose price the programs know
+PRICED = "openai/gpt-4o"
 
 
 def record_turn(kind: Turns, name: str, server: ModelServer, folder: Path) -> None:
@@ -30,7 +37,8 @@ def record_turn(kind: Turns, name: str, server: ModelServer, folder: Path) -> No
     spec = AgentSpec(
         kind.name, kind.name, (str(kind.program()),), tuple(kind.arguments(server.url)), permissions="skip"
     )
-    context = SessionContext("s1", "r/t", repo.path, folder, env, None, False, kind.model, "skip")
+    model = PRICED if name == "priced" else kind.model
+    context = SessionContext("s1", "r/t", repo.path, folder, env, None, False, model, "skip")
     agent = agents.find(kind.name)
     launch = agent.launch(spec, context)
     prompt = folder / "1.prompt"
@@ -46,7 +54,7 @@ def record_turn(kind: Turns, name: str, server: ModelServer, folder: Path) -> No
 def main(names: list[str]) -> None:
     with ModelServer() as server:
         for kind in names or list(KINDS):
-            for name in TURNS:
+            for name in [one for one in TURNS if one != "priced" or kind != "qwen"]:
                 with tempfile.TemporaryDirectory(prefix="record-") as folder:
                     record_turn(KINDS[kind], name, server, Path(folder))
 

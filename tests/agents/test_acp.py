@@ -18,7 +18,8 @@ from stretto.interfaces import SessionContext, Signal
 AGENT = AcpAgent()
 SPEC = AgentSpec("own", "acp", command=("agent", "--acp"))
 WORDS = """id method params result error update sessionUpdate sessionId content text toolCall title kind options name
-optionId rawInput code message data stopReason usage inputTokens outputTokens _meta quota token_count models model_usage
+codex threadStatus systemError active session_info_update agent_message_chunk optionId rawInput code message data
+stopReason usage inputTokens outputTokens _meta quota token_count models model_usage
 requestedSchema properties question_0 type items oneOf const description cost amount currency"""
 
 
@@ -71,6 +72,29 @@ def test_other_sessions_and_what_is_repeated_while_loading_are_not_heard() -> No
 def test_how_a_turn_ends(answer: dict[str, Any], result: str, code: str) -> None:
     (ended,) = parsed(answer)
     assert (ended.data["result"], ended.data["code"]) == (result, code)
+
+
+@pytest.mark.parametrize(
+    ("said", "result", "reason"),
+    [
+        ("Out of room.", "failed", "error: Out of room."),
+        ("last status: 429 Too Many Requests", "limited", "limited: last status: 429 Too Many Requests"),
+        ("", "failed", "error: the agent gave up"),
+    ],
+)
+def test_a_turn_that_codex_gave_up_has_failed_though_its_adapter_answers_well(
+    said: str, result: str, reason: str
+) -> None:
+    def thread(status: str) -> dict[str, Any]:
+        return update("session_info_update", _meta={"codex": {"threadStatus": {"type": status}}})
+
+    state: dict[str, Any] = {"session": "s"}
+    words = [chunk(said)] if said else []
+    found = parsed(thread("active"), chunk("Hm."), thread("systemError"), *words, over(), state=state)
+    assert (found[-1].data["result"], found[-1].data["reason"]) == (result, reason)
+    assert parsed(chunk("Done."), over(), state=state)[-1].data["result"] == "ok", "the next turn is another"
+    again = parsed(thread("systemError"), chunk("Broken."), thread("active"), chunk("Done."), over(), state=state)
+    assert again[-1].data["result"] == "ok", "it went on by itself"
 
 
 def test_usage_is_taken_where_agents_tell_it() -> None:

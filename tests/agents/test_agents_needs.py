@@ -36,13 +36,20 @@ def test_only_its_own_login_is_copied(type: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("type", "host"),
-    [("claude", "api.anthropic.com"), ("codex", "api.openai.com"), ("gemini", "generativelanguage.googleapis.com")],
+    [
+        *(("claude", "api.anthropic.com"), ("codex", "api.openai.com")),
+        *(("gemini", "generativelanguage.googleapis.com"), ("qwen", "dashscope.aliyuncs.com")),
+        *(("aider", "api.deepseek.com"), ("mini", "api.openai.com")),
+    ],
 )
 def test_its_models_are_reached_and_a_server_that_is_named_instead(type: str, host: str) -> None:
     variable = {
         "claude": "ANTHROPIC_BASE_URL",
         "codex": "OPENAI_BASE_URL",
         "gemini": "GOOGLE_GEMINI_BASE_URL",
+        "qwen": "OPENAI_BASE_URL",
+        "aider": "OPENAI_API_BASE",
+        "mini": "OPENAI_API_BASE",
     }[type]
     spec = AgentSpec("a", type)
     assert host in needs(spec, {}).network

@@ -197,6 +197,15 @@ def test_how_an_end_is_judged(tmp_path: Path, script: str, code: int, result: li
     assert (found, ended(signals)) == (code, result)
 
 
+def test_last_lines_are_the_reason_where_there_is_none_but_the_exit_code(tmp_path: Path) -> None:
+    rules = TurnRules(fails={"last": True})
+    lines = "print('before'); print('\u2502 a line of source \u2502'); print('Broken: the context'); print('is full')"
+    code, _, signals = play(tmp_path, f"{lines}; exit(2)", rules)
+    assert (code, ended(signals)) == (2, [("failed", "exit code 2: before Broken: the context is full")])
+    assert ended(play(tmp_path, lines, rules)[2]) == []
+    assert ended(play(tmp_path, "exit(3)", rules)[2]) == [("failed", "exit code 3")]
+
+
 def test_what_it_has_to_say_at_a_good_end(tmp_path: Path) -> None:
     rules = TurnRules(fails={"unless": "^all done$"})
     assert play(tmp_path, "print('all done')", rules)[0] == 0

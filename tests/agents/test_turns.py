@@ -47,6 +47,42 @@ def test_a_turn_that_edits(type: str, used: list[Usage]) -> None:
         assert {s.data["model"] for s in signals if s.type == "usage"} == {"mock-model"}
 
 
+@pytest.mark.parametrize(("type", "used"), [("aider", Usage(5200, 44)), ("mini", Usage(1200, 44, 4000, 0, 10))])
+def test_what_it_cost_is_the_programs_own_figure_if_it_knows_the_price(type: str, used: Usage) -> None:
+    """Aider counts what came from the cache into its figure, although it does not tell how much that was."""
+    signals, _ = recording(type, "priced")
+    told = [s.data["usage"] for s in signals if s.type == "usage"]
+    assert set(told) == {replace(used, cost="0.00844", cost_source="agent")}
+    assert {s.data["usage"].cost for s in recording(type, "edit")[0] if s.type == "usage"} == {None}, "never zero"
+
+
+@pytest.mark.parametrize("type", ALL)
+def test_a_context_that_is_full_is_a_failure_in_its_vendors_words(type: str) -> None:
+    signals, end = recording(type, "overflow")
+    assert end == "exit 1"
+    (ended,) = [s.data for s in signals if s.type == "turn_ended"]
+    assert ended["result"] == "failed"
+    assert ("token limit" if type == "aider" else "maximum context length") in ended["reason"]
+    assert {s.data["usage"].output for s in signals if s.type == "usage"} <= {0}
+
+
+def test_a_price_of_nothing_is_no_price() -> None:
+    line = b'{"stretto":{"usage":{"input":1,"output":1,"cost":"0.0"},"id":"1","model":""}}'
+    for type in ALL:
+        (signal,) = agents.find(type).parse(line, {})
+        assert signal.data["usage"] == Usage(1, 1)
+
+
+@pytest.mark.parametrize("type", [*ALL, "gemini", "opencode"])
+def test_a_launch_tells_the_program_behind_our_own_runner(type: str, tmp_path: Path) -> None:
+    """A sandbox has to show that program, which may lie in an installation of its own."""
+    spec = AgentSpec("a", type, ("/opt/tool/bin/prog",), permissions="skip")
+    context = SessionContext("s", "r/t", tmp_path, tmp_path, {}, None, False, "a/b", "skip")
+    launch = agents.find(type).launch(spec, context)
+    assert launch.program[0] == "/opt/tool/bin/prog"
+    assert launch.argv[0] == sys.executable
+
+
 @pytest.mark.parametrize("type", ALL)
 def test_a_refused_key_is_a_failure_whatever_the_program_ends_with(type: str) -> None:
     signals, end = recording(type, "refused")

@@ -38,8 +38,10 @@ SUITES = {
     "test_agents_real": "stream",
     "test_agents_answers": "stream",
     "test_agents_turns": "stream",
+    "test_agents_trouble": "stream",
     "test_sandboxed_real": "stream",
     "test_sandboxed_more": "stream",
+    "test_agents_sandboxed": "stream",
     "test_agents_pane": "pane",
 }
 
@@ -110,13 +112,24 @@ STREAM = (
             "test_a_refused_key_fails_the_turn_whatever_the_exit_code_says",
         ),
     ),
+    Row(
+        "passes",
+        "429, 529, 500, a cut answer, garbage: tried again, no trace is left",
+        ("test_errors_that_pass_leave_no_trace",),
+    ),
+    Row(
+        "stays",
+        "a full context, a limit that stays: told as they are",
+        ("test_errors_that_stay_are_told_as_they_are",),
+    ),
     Row("mcp", "a configured MCP server is called", ("test_a_tool_server_of_the_configuration_is_called",)),
     Row(
         "sandbox",
-        "in the sandbox, with its login and its model and nothing else",
+        "in a sandbox, with a part of the repository and in a clone: it lands, and sees its login and nothing else",
         (
             "test_it_starts_asks_edits_commits_and_leaves_nothing",
             "test_in_a_sandbox_it_has_its_login_and_its_model_and_nothing_else",
+            "test_it_works_and_lands_inside",
         ),
     ),
 )
@@ -186,6 +199,11 @@ LIMITS = {
     ("gemini", "interrupt"): "yes, but forgets the turn",
     ("gemini", "kill"): "yes, or begins anew",
     ("gemini", "daemon"): "yes; its permissions wait",
+    **{(name, "passes"): "yes; a cut answer counts as it is" for name in ("claude", "claude-acp")},
+    **{(name, "passes"): "yes; 429 ends its turn" for name in ("codex", "codex-acp")},
+    **{(name, "passes"): "yes; garbage ends its turn" for name in ("pi", "qwen")},
+    ("opencode", "stays"): "sums up and goes on; tries for ever",
+    ("qwen", "stays"): "yes; at a limit it tries for long",
     **{(name, "budget"): "at the turn's end" for name in ADAPTERS},
     **{(name, "interrupt"): "the turn is lost, the next has the task" for name in TURNS},
     **{(name, "kill"): "the turn is lost, the next has the task" for name in TURNS},
@@ -197,7 +215,6 @@ LACKS = {
     **{(name, row): "not offered: it asks nothing" for name in TURNS for row in ("asking", "daemon answer")},
     **{(name, "shim answer"): "not offered: it asks nothing" for name in TURNS},
     **{(name, "mcp"): "not offered: refused" for name in TURNS},
-    **{(name, "sandbox"): "no test of its own" for name in ("pi", *ADAPTERS, *TURNS)},
 }
 HEAD = """# Agents as they were tested
 

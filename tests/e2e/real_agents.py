@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.claude_stage import FREE, MODEL, Stage
+from tests.e2e.claude_stage import FREE, MODEL, PATIENCE, Stage
 from tests.support import acp_adapters, claude, codex, gemini, opencode, pi
 from tests.support.stream import clean_environment
 
@@ -22,6 +22,10 @@ Json = dict[str, Any]
 TOKENS = ("input", "output", "cache_read", "cache_write", "reasoning")
 #: a limit, an overload, an error of a server, an answer that breaks off, and one that is none
 PASSES = ("err=429x1", "err=529x1", "err=500x1", "cut=1", "garbage=1")
+
+
+def without(*faults: str) -> tuple[str, ...]:
+    return tuple(one for one in PASSES if one not in faults)
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,11 @@ class Kind:
     deny_ends: bool = False
     #: its type, if its name is none
     type: str = ""
-    #: the errors of its vendor, after each of which it asks again
+    #: whether it starts in a second
+    quick: bool = False
+    #: the errors of its vendor, after each of which it asks again, and those that end its turn
     passes: tuple[str, ...] = PASSES
+    breaks: tuple[str, ...] = ()
     #: what it says of a full context, in small letters
     full: str = "context"
     #: whether a full context fails its turn: some sum up what was said and go on
@@ -89,19 +96,22 @@ def _claude(home: Path, url: str) -> Mapping[str, str]:
 KINDS = {
     "claude": Kind(
         name="claude",
+        quick=True,
         model=MODEL,
         program=claude.program,
         environment=_claude,
         prompt=lambda record: str(record["message"]["content"]),
         over=b'"type":"result"',
         full="prompt is too long",
-        passes=tuple(one for one in PASSES if one != "cut=1"),
+        passes=without("cut=1"),
         torn="garbage=1",  # of one that is cut it counts what its beginning said, as the vendor does
         folders=frozenset({".claude"}),
         echo=("mcp__probe__echo", f"{FREE}, mcp__probe__echo"),
     ),
     "codex": Kind(
         name="codex",
+        quick=True,
+        passes=without("err=429x1"),
         model=codex.MODEL,
         program=codex.program,
         environment=lambda home, url: codex.environment(home),
@@ -116,6 +126,9 @@ KINDS = {
     ),
     "pi": Kind(
         name="pi",
+        quick=True,
+        passes=without("garbage=1"),
+        breaks=("garbage=1",),
         model=pi.MODEL,
         program=pi.program,
         environment=pi.environment,
@@ -140,6 +153,7 @@ KINDS = {
     ),
     "gemini": Kind(
         name="gemini",
+        full="exceeds the maximum number of tokens",
         model=gemini.MODEL,
         program=gemini.program,
         environment=gemini.environment,
@@ -161,7 +175,7 @@ KINDS = {
         prompt=lambda record: str(record["params"]["prompt"][0]["text"]),
         over=b'"stopReason"',
         full="prompt is too long",
-        passes=tuple(one for one in PASSES if one != "cut=1"),
+        passes=without("cut=1"),
         torn="garbage=1",
         folders=frozenset({".claude", ".claude.json", ".npm", ".cache"}),
         free="skip",
@@ -175,6 +189,7 @@ KINDS = {
     ),
     "codex-acp": Kind(
         name="codex-acp",
+        passes=without("err=429x1"),
         model=codex.MODEL,
         program=partial(acp_adapters.program, "codex-acp"),
         environment=acp_adapters.codex_environment,
@@ -233,6 +248,10 @@ class RealStage(Stage):
     def run(self, *tasks: str, checks: str = '["true"]', approve: str = "human", words: tuple[str, ...] = ()) -> Json:
         known = ("--unsandboxed",) if self.kind.free == "skip" else ()
         return super().run(*tasks, checks=checks, approve=approve, words=("--agent", self.kind.name, *known, *words))
+
+    def wait(self, what: Callable[[], Any], timeout: float = PATIENCE) -> Any:
+        """Some need 600 MB and many seconds of a core to start."""
+        return super().wait(what, max(timeout, 60.0 if self.kind.quick else 240.0))
 
     def prompts(self, session: str) -> list[str]:
         records = [json.loads(r["data"]) for r in self.records(session) if r["kind"] == "turn"]

@@ -248,7 +248,7 @@ def test_a_budget_is_overshot_by_one_call_at_most(stage: RealStage) -> None:
         return
     stage.run(task("one", "[[as=one]] Go. [[sh=true]] [[sh=true]] [[slow=60]] [[sh=true]] [[say=never]]"))
     ended = lambda: [m["result"] for m in stage.messages("one")] == ["interrupted"]  # noqa: E731
-    wait_for(ended, 50, what="the budget to end the turn")
+    stage.wait(ended)
     stage.wait_item("budget")
     calls = [one for name in stage.names("one") for one in stage.server.served(name) if not one.side]
     assert [one.outcome for one in calls if one.outcome == "served"] == ["served"] * 2

@@ -134,11 +134,13 @@ def test_a_budget_is_overshot_by_one_call_at_most(stage: TurnStage) -> None:
     if stage.kind.calls == 1:
         stage.run(task("one", f"[[as=one]] Go. {stage.kind.edit('a.txt', 'a')}"), checks='["false"]')
         stage.wait_item("budget", PATIENCE)
-        assert [m["result"] for m in stage.messages("one")] == ["ok"]
+        stage.wait(lambda: stage.messages("one")[0]["result"], PATIENCE)  # by itself, or broken off
+        assert len(stage.messages("one")) == 1
+        assert stage.served("one") == 1
     else:
         stage.run(task("one", "[[as=one]] Go. [[sh=true]] [[sh=true]] [[slow=60]] [[sh=true]] [[say=never]]"))
         stage.wait_item("budget", PATIENCE)
-        assert [m["result"] for m in stage.messages("one")] == ["interrupted"]
+        stage.wait(lambda: [m["result"] for m in stage.messages("one")] == ["interrupted"], PATIENCE)
         calls = [one for name in stage.names("one") for one in stage.server.served(name) if not one.side]
         assert [one.outcome for one in calls if one.outcome == "served"] == ["served"] * 2
         assert len(calls) <= 3

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.real_agents import Kind, RealStage
+from tests.e2e.real_agents import Kind, RealStage, without
 from tests.support.world import ROOT
 
 MODEL = "mock-model"
@@ -72,10 +72,14 @@ KINDS: dict[str, Turns] = {
     "qwen": _turns(
         _kind("qwen", MODEL, _openai("OPENAI_BASE_URL"), {".qwen", ".npm"}),
         arguments=lambda url: ("--auth-type", "openai"),
+        passes=without("garbage=1"),
+        breaks=("garbage=1",),
+        gives_up=False,
     ),
     "aider": _turns(
         _kind("aider", f"openai/{MODEL}", _openai("OPENAI_API_BASE"), {".aider"}),
         edit=_whole_file,
+        full="token limit",
         calls=1,
         details=False,
     ),
@@ -95,6 +99,10 @@ class TurnStage(RealStage):
     """The words of the tests for these."""
 
     kind: Turns
+
+    def story(self) -> str:
+        said = [path.read_text(errors="replace")[-1500:] for path in sorted(self.home.sessions.glob("*/out.0*"))]
+        return "\n".join([super().story(), *said])
 
     def names(self, id: str) -> set[str]:
         return {id}

@@ -4,7 +4,9 @@ Specification. A line is a JSON object of at most 8 MiB; what is not is garbage,
 time. Unknown methods and fields are ignored, unknown requests are answered with an error at once, so that no agent
 waits for ever; no shape of JSON makes this fail. `state` is small JSON, kept between lines and daemons.
 
-A turn is over when its prompt is answered. What an agent repeats of a conversation while it loads it is not heard.
+A turn is over when its prompt is answered. The adapter for Codex answers well to one that its program gave up: that is
+told beside the answer (`threadStatus`), and the turn has failed with the last words of it. What an agent repeats of a
+conversation while it loads it is not heard.
 Pieces of a text are gathered until something else is said. Usage is counted as the answer to a prompt tells it; the
 protocol does not say how exact that is, and many agents say nothing.
 """
@@ -93,10 +95,9 @@ def _prompted(message: Json, state: Json) -> Iterator[Signal]:
     """The end of a turn."""
     yield from _said(state)
     state.pop("running", None)
+    broken = state.pop("broken", None)
     if "error" in message:
-        said = _why(as_object(message.get("error")))
-        limited = is_limit(said)
-        yield _ended(TurnResult.LIMITED if limited else TurnResult.FAILED, "limited" if limited else "error", said)
+        yield _failed(_why(as_object(message.get("error"))))
         return
     result = as_object(message.get("result"))
     yield from _usage(result, state)
@@ -105,6 +106,8 @@ def _prompted(message: Json, state: Json) -> Iterator[Signal]:
         yield _ended(TurnResult.INTERRUPTED, "interrupted", "")
     elif reason in _STOPPED:
         yield _ended(TurnResult.FAILED, reason, _STOPPED[reason])
+    elif broken is not None:
+        yield _failed(as_text(broken) or "the agent gave up")
     else:
         yield _ended(TurnResult.OK, "", "")
 
@@ -163,6 +166,11 @@ def _why(error: Json) -> str:
     return ": ".join(filter(None, (as_text(error.get("message")).strip(), more.strip())))[:1000] or "it gave no reason"
 
 
+def _failed(said: str) -> Signal:
+    limited = is_limit(said)
+    return _ended(TurnResult.LIMITED if limited else TurnResult.FAILED, "limited" if limited else "error", said)
+
+
 def _ended(result: TurnResult, code: str, said: str) -> Signal:
     reason = ": ".join(filter(None, (code, said)))
     return Signal("turn_ended", {"result": result.value, "reason": reason, "code": code, "text": ""})
@@ -190,6 +198,12 @@ def _update(params: Json, state: Json) -> Iterator[Signal]:
         state["said"] = (as_text(state.get("said")) + text)[-MAX_TEXT:]
         return
     yield from _said(state)
+    codex = as_object(as_object(update.get("_meta")).get("codex"))
+    status = as_text(as_object(codex.get("threadStatus")).get("type"))
+    if status == "systemError":
+        state.setdefault("broken", "")
+    elif status == "active":
+        state.pop("broken", None)
     if kind == "tool_call":
         name = as_text(update.get("kind")) or "tool"
         yield Signal("tool", {"name": name[:100], "detail": as_text(update.get("title"))[:500]})
@@ -201,6 +215,8 @@ _WORK = ("agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_u
 def _said(state: Json) -> list[Signal]:
     """The text that was gathered, once."""
     text = as_text(state.pop("said", "")).strip()
+    if text and "broken" in state:
+        state["broken"] = text[:1000]
     return [Signal("text", {"text": text})] if text else []
 
 

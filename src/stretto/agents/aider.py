@@ -2,8 +2,9 @@
 
 Its exit code is 0 even when the model refused the key: a line with litellm's error that no "Retrying" follows, or an
 end without any answer of the model, is a failure. Its tokens are read from the log of events that it writes for us
-alone; it does not say which of them came from a cache, so all that it sent are counted as input. What it changes it
-leaves uncommitted, as stretto commits it: the model calls for its own commit messages would not be in that log.
+alone; it does not say which of them came from a cache, so all that it sent are counted as input. Its cost knows
+them; it is 0 where aider does not know the model's price, and then unknown to us, too. What it changes it leaves
+uncommitted, as stretto commits it: the model calls for its own commit messages would not be in that log.
 
 No file of the person is changed. Its histories and its cache, which it would put into the worktree, go with the turn.
 """
@@ -51,6 +52,10 @@ class AiderAgent(DescribedAgent):
         can=frozenset({"usage", "model"}),
         variables={**dict.fromkeys(_KEYS, True), **dict.fromkeys(_SERVERS, False), "AIDER_MODEL": False},
         keys=_KEYS,
+        hosts=(
+            *("api.openai.com", "api.anthropic.com", "openrouter.ai", "api.deepseek.com"),
+            "generativelanguage.googleapis.com",
+        ),
         servers=_SERVERS,
         install="python3 -m pip install aider-install && aider-install",
     )
@@ -63,6 +68,11 @@ class AiderAgent(DescribedAgent):
             "where": {"event": "message_send"},
             "input": "properties.prompt_tokens",
             "output": "properties.completion_tokens",
+            "cost": "properties.cost",
         }
-        fails = {"pattern": r"^litellm\.\w+: ", "again": r"^Retrying in ", "silent": True}
+        fails = {
+            "pattern": r"^litellm\.\w+: |^Model \S+ has hit a token limit!",
+            "again": r"^Retrying in ",
+            "silent": True,
+        }
         return TurnRules((*_ALONE, *_FILES, *named), usage=usage, fails=fails, caches=(".aider.tags.cache.v*",))

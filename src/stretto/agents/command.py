@@ -50,13 +50,14 @@ class CommandAgent(TurnsAgent):
             raise UsageError(f"agent {spec.name} has no command", object=spec.name, hint="see [agents.NAME] command")
         if not spec.turn:
             return launch_turns(spec.command + spec.args, spec, context)
-        return launch_turns(runner(spec.command, of_table(spec.turn), spec.args), spec, context)
+        return launch_turns(runner(spec.command, of_table(spec.turn), spec.args), spec, context, spec.command)
 
     def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
         """The same in a terminal, on which it shows what it likes. Raises UsageError for a spec without a command."""
         turns = self.launch(spec, context)
         argv = (sys.executable, "-I", "-S", str(PANE), *turns.argv)
-        return Launch("pane", argv, environment(spec, context), context.conversation, tui="command")
+        program = turns.program or turns.argv
+        return Launch("pane", argv, environment(spec, context), context.conversation, tui="command", program=program)
 
     def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """Lines of the runner are usage and ends of turns; each other line that is not blank is text."""
@@ -90,7 +91,8 @@ class DescribedAgent(CommandAgent, ABC):
     def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
         """One process a turn."""
         rules = self.rules(context.model or spec.model)
-        return launch_turns(runner(self._program(spec), rules, spec.args), spec, context)
+        program = self._program(spec)
+        return launch_turns(runner(program, rules, spec.args), spec, context, program)
 
     def _program(self, spec: AgentSpec) -> tuple[str, ...]:
         return spec.command or (str(self.declaration.program),)

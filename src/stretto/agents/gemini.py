@@ -73,7 +73,7 @@ class GeminiAgent(AcpAgent):
     def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
         """The bridge around one process for the whole session."""
         found = super().launch(_whole(spec, context.model or spec.model), context)
-        return replace(found, argv=(sys.executable, "-I", "-S", str(BRIDGE), *found.argv))
+        return replace(found, argv=(sys.executable, "-I", "-S", str(BRIDGE), *found.argv), program=found.argv)
 
     def probe_pane(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
         """As `probe`; its interface takes MCP servers from settings only, which are the person's."""

@@ -35,6 +35,10 @@ class MiniAgent(DescribedAgent):
         can=frozenset({"usage", "model"}),
         variables={**dict.fromkeys(_KEYS, True), **dict.fromkeys(_SERVERS, False), "MSWEA_MODEL_NAME": False},
         keys=_KEYS,
+        hosts=(
+            *("api.openai.com", "api.anthropic.com", "openrouter.ai"),
+            "generativelanguage.googleapis.com",
+        ),
         servers=_SERVERS,
         install="python3 -m pip install mini-swe-agent mcp",
     )
@@ -53,7 +57,8 @@ class MiniAgent(DescribedAgent):
             "output": f"{told}.completion_tokens",
             "cache_read": f"{told}.prompt_tokens_details.cached_tokens",
             "reasoning": f"{told}.completion_tokens_details.reasoning_tokens",
+            "cost": "extra.cost",
             "cached": "inside",
         }
-        fails = {"holds": {"info.exit_status": "Submitted"}}
+        fails = {"holds": {"info.exit_status": "Submitted"}, "last": True}
         return TurnRules((*words, "-t", "{text}"), env=_ENV, usage=usage, fails=fails)

@@ -113,7 +113,7 @@ class OpencodeAgent:
         model = context.model or spec.model or ""
         state = {"handshake": True, "resumes": conversation, "wanted": model, "model": model}
         env = {**_DEFAULTS, **environment(spec, context), "OPENCODE_PERMISSION": json.dumps(policy)}
-        return Launch(style, argv, env, conversation, records, state)
+        return Launch(style, argv, env, conversation, records, state, program=_program(spec))
 
     def tui(self, spec: AgentSpec, context: SessionContext, prompt: str | None) -> Launch:
         """Its own interface with a server of its own, for a person at a terminal."""

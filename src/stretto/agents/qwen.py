@@ -35,6 +35,13 @@ class QwenAgent(DescribedAgent):
         variables={**dict.fromkeys(_KEYS, True), **dict.fromkeys(_SERVERS, False), "OPENAI_MODEL": False},
         keys=_KEYS,
         logins=("~/.qwen/oauth_creds.json", "~/.qwen/settings.json"),
+        hosts=(
+            "dashscope.aliyuncs.com",
+            "dashscope-intl.aliyuncs.com",
+            "chat.qwen.ai",
+            "portal.qwen.ai",
+            "api.openai.com",
+        ),
         servers=_SERVERS,
         install="npm install -g @qwen-code/qwen-code",
     )

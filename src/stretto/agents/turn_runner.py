@@ -18,7 +18,7 @@ what was read at once, none is tried any more: the turn has failed, and the prog
 A turn has failed although the exit code is 0 if a line matches `pattern` and none after it `again`, if none matches
 `unless`, if the document of the usage does not have the values of `holds`, or if `silent` and no usage was read. What
 failed in one of these ways, or by its exit code, is "not now" if the line of `pattern`, or else one of the last lines,
-matches `limited`.
+matches `limited`. With `last`, the last lines are told as the reason where there is none but the exit code.
 
 INT and TERM are the program's, which is in our process group: we stay until it has ended, and tell what it still used.
 """
@@ -56,6 +56,8 @@ LINE, DOCUMENT, ARGUMENT = 1 << 16, 64 << 20, 120_000
 CHUNK, LONG = 1 << 16, 1 << 20
 #: lines that are looked at for the reason of an end
 LAST = 5
+#: what the frames around pieces of source in a traceback begin with
+FRAMES = "│╭╰"
 #: how a failure is known, and how lines of ours begin
 PATTERNS, OURS = ("pattern", "again", "unless"), b'{"stretto":'
 #: exit codes: its vendor takes no more now; it was ended by us
@@ -381,6 +383,9 @@ class Turn:
         if limits:
             say({"result": "limited", "reason": limits[-1]})
             return NOT_NOW
+        if reason is None and self.rules.get("last"):
+            words = " ".join(line for line in self.last if line[0] not in FRAMES)
+            reason = ": ".join(filter(None, (f"exit code {code}", words)))[:1000]
         if reason is not None:
             say({"result": "failed", "reason": reason})
         return code or 1

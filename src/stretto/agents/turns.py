@@ -51,6 +51,8 @@ def environment(spec: AgentSpec, context: SessionContext) -> dict[str, str]:
     return env
 
 
-def launch_turns(argv: tuple[str, ...], spec: AgentSpec, context: SessionContext) -> Launch:
-    """A launch of style `turns`."""
-    return Launch(style="turns", argv=argv, env=environment(spec, context))
+def launch_turns(
+    argv: tuple[str, ...], spec: AgentSpec, context: SessionContext, program: tuple[str, ...] = ()
+) -> Launch:
+    """A launch of style `turns`. `program`: what `argv` starts in its turn."""
+    return Launch(style="turns", argv=argv, env=environment(spec, context), program=program)

@@ -66,7 +66,7 @@ def of_session(parts: Parts, f: Facts, session: Session, launch: Launch) -> Conf
         Path(str(f.task.workspace)),
         {**launch.env, "IS_SANDBOX": "1"},
         branch=f.task,
-        argv=launch.argv,
+        programs=[launch.argv, launch.program],
         read=[str(turns)],
         write=[str(folder) for folder in write],
         house=str(house),
@@ -142,7 +142,7 @@ def _confine(
     env: Mapping[str, str],
     *,
     branch: Task | None = None,
-    argv: Sequence[str] = (),
+    programs: Sequence[Sequence[str]] = (),
     read: Sequence[str] = (),
     write: Sequence[str] = (),
     house: str | None = None,
@@ -155,7 +155,7 @@ def _confine(
     seen = places.Places(home, private)
     places.ourselves(seen, private)
     places.tools(seen, env.get("PATH", ""))
-    if argv:
+    for argv in filter(None, programs):
         places.program(seen, argv, env)
     places.named(seen, rules.get("read") or (), home, private)
     profile, browsers = browser.shown(env)

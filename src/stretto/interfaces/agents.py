@@ -36,7 +36,8 @@ class Launch:
     `first` are records written before any turn (kind, data): a protocol's handshake, say. `state` is what `parse`
     starts with, besides what the engine keeps there. While it holds a true `handshake`, no turn is given to the
     session: an agent whose turns need something that it has to say first (the id of its conversation) lets `parse`
-    take it away. What stands under `kept` goes on to the next session of the same conversation.
+    take it away. What stands under `kept` goes on to the next session of the same conversation. `program`: the command
+    line that `argv` starts in its turn, where that is a runner or bridge of ours: a sandbox has to show it as well.
     """
 
     style: str
@@ -46,6 +47,7 @@ class Launch:
     first: tuple[tuple[str, str], ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
     tui: str | None = None
+    program: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
