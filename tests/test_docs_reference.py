@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,8 @@ def answers(tmp_path, repo):
     commits = {"head": head, "base": head, "tree": repo.git("rev-parse", "HEAD^{tree}"), "workspace": str(repo.path)}
     with store.write() as tx:
         tx.insert(rows.run(**home))
-        tx.insert(rows.started(repo=home["repo"], **commits))
+        task = rows.started(repo=home["repo"], **commits)
+        tx.insert(replace(task, held={**task.held, "DATABASE_URL": "sqlite:///app"}))
         for value in (rows.session(), rows.turn(), rows.check(CheckResult.PASSED), rows.entry()):
             tx.insert(value)
         tx.insert(rows.item(ItemKind.REVIEW, "review:1", options=(("approve", "let it land"),)))

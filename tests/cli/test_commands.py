@@ -701,3 +701,60 @@ def test_usage_is_a_table_and_says_what_it_leaves_out(stretto: Stretto, stored: 
     found = json.loads(stretto("usage", "one", "--json").stdout)
     assert found["total"]["cost"] == {"amount": "0.012", "currency": "USD", "source": "table"}
     assert stretto("usage", "--by", "moon").returncode == 2
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])
+def test_a_verb_takes_several_tasks_or_a_run(stretto: Stretto, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def steer(op: str, **args: Any) -> dict[str, Any]:
+        asked.append({"op": op, **args})
+        return {}
+
+    monkeypatch.setattr("stretto.cli.steer.steer", steer)
+    assert stretto(verb, "one", "two", "one").stdout.count("\n") == 2
+    assert [(one["op"], one["task"]) for one in asked] == [(verb, "one"), (verb, "two")]
+    assert stretto(verb, "--run", "r").returncode == 0
+    assert asked[-1]["run"] == "r"
+    assert stretto(verb, "one", "--run", "r").returncode == 2
+
+
+def test_ctrl_c_while_the_daemon_makes_a_workspace_says_what_goes_on(
+    stretto: Stretto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*words: Any, **args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stretto.cli.spaces.steer", interrupted)
+    done = stretto("workspace", "new", "idea")
+    assert done.returncode == 130
+    assert "goes on making idea" in done.stderr
+    assert "stretto workspace remove idea" in done.stderr
+
+
+def test_init_copies_no_ignored_file_that_nobody_was_asked_about(stretto: Stretto, repo: Repository) -> None:
+    repo.commit("ignore", {".gitignore": ".env\n"})
+    (repo.path / ".env").write_text("KEY=1\n")
+    done = stretto("init", "--json")
+    told = json.loads(done.stdout)
+    assert (told["copy"], told["proposed"]) == ([], {"copy": [".env"]})
+    written = repo.path / "stretto.toml"
+    assert not [line for line in written.read_text().splitlines() if line.startswith("copy")]
+    written.unlink()
+    assert 'add to [workspace]: copy = [".env"]' in stretto("init").stderr
+    assert not [line for line in written.read_text().splitlines() if line.startswith("copy")]
+
+
+def test_plan_show_tells_what_tasks_share(
+    stretto: Stretto, repo: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = tmp_path / "PLAN.md"
+    plan.write_text("# P\n\n## one: Do it\nDo it.\nAccept: `true` passes.\n")
+    assert stretto("plan", "show", str(plan), cwd=tmp_path).stderr == ""
+    table = '[database]\nprovider = "postgres-schema"\nurl = "postgresql://u@127.0.0.1:1/app"\n'
+    (repo.path / "stretto.toml").write_text(f"schema = 1\n{table}")
+    done = stretto("plan", "show", str(plan))
+    assert (done.returncode, "postgres-schema are not known now" in done.stderr) == (0, True)
+    monkeypatch.setattr("stretto.workspace.databases.remarks", lambda given, root: [f"about {given['provider']}"])
+    assert stretto("plan", "show", str(plan)).stderr == "about postgres-schema\n"
+    assert stretto("plan", "show", str(plan), "--json").stderr == ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stretto.cli import usage
 from stretto.cli.show import without_power
-from stretto.cli.text import age, clean, clip, coloured, duration, pad, quota, timestamp, unicode_ok, width, wrap
+from stretto.cli.text import age, clean, clip, coloured, duration, hang, pad, quota, timestamp, unicode_ok, width, wrap
 
 
 @pytest.mark.parametrize(
@@ -94,3 +96,41 @@ def test_a_quota_is_told_with_its_share_and_its_end() -> None:
     assert quota(window) == "5h 83% used, begins anew at 2026-01-01T00:00:00Z"
     assert quota({**window, "exhausted": True}) == "5h used up, begins anew at 2026-01-01T00:00:00Z"
     assert quota({**window, "used": None, "resets_at": None}) == "5h unknown"
+
+
+@given(st.text(st.sampled_from("ab 日"), max_size=200), st.integers(20, 80))
+def test_what_hangs_over_is_indented_and_nothing_is_lost(text: str, columns: int) -> None:
+    lines = hang(text, columns)
+    assert hang(text, None) == [text]
+    if width(text) - width(text.lstrip(" ")) <= columns // 2:
+        assert all(width(line) <= columns for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+@given(st.integers(0, 10**12))
+def test_a_rounded_number_is_short_and_near(number: int) -> None:
+    told = usage._rounded(number)
+    assert len(told) <= 6
+    value = float(told.rstrip("kMG")) * {"k": 1e3, "M": 1e6, "G": 1e9}.get(told[-1], 1)
+    assert abs(value - number) <= number * 0.01
+
+
+def test_the_table_of_usage_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    row: dict[str, Any] = {
+        "input": 12345678,
+        "output": 987654,
+        "cache_read": 123456789,
+        "cache_write": 1,
+        "reasoning": 99999,
+    }
+    row |= {"cost": {"amount": "1234.5678", "currency": "USD", "source": "agent"}}
+    by = {f"a-release-with-a-long-name-k3fd/{name}": row for name in ("search", "schema")}
+    found = {"by": by, "total": row, "unpriced": ["m"], "budgets": [], "rate": {"tokens_per_s": 0}, "strong": None}
+    found |= {"prices": [], "quotas": []}
+    wide = usage.lines(found, "task")
+    assert "123 456 789" in wide[1]
+    monkeypatch.setattr(usage, "terminal_width", lambda: 80)
+    narrow = usage.lines(found, "task")
+    assert max(map(width, narrow)) <= 80
+    assert [line.split()[0].rpartition("/")[2] for line in narrow[1:3]] == ["search", "schema"]
+    assert "123M" in narrow[1]

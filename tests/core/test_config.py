@@ -1,5 +1,6 @@
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -270,6 +271,14 @@ def test_the_call_wins_over_the_plan_and_the_plan_over_the_file():
 )
 def test_the_agent_option(words, meant):
     assert agent_option(words) == meant
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"), [("play.toml", "/here/play.toml"), ("../p.toml", "/here/../p.toml"), ("/x/p.toml", "/x/p.toml")]
+)
+def test_a_script_is_named_as_the_caller_sees_it(path: str, meant: str):
+    assert agent_option(f"scripted:{path}", Path("/here")) == AgentSpec("scripted", "scripted", (meant,))
+    assert agent_option(f"command:{path}", Path("/here")) == AgentSpec("command", "command", (path,))
 
 
 @pytest.mark.parametrize("words", ["command:", "command:  ", "scripted:", "command:'a"])

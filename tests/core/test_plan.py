@@ -392,3 +392,10 @@ def test_every_plan_renders_to_a_text_that_means_the_same(made, checks, open_lim
 def test_json_values_are_read_as_written(value):
     _, meaning = plan_values.read_json(plan_values.dump(value) + " # comment")
     assert meaning == value
+
+
+def test_nul_is_no_part_of_a_plan():
+    plan, findings = parse("# P\n\n## one: Do\0 it\nDo\0 it.\nAccept: `true` passes.\n- files: a\0.txt\n")
+    (task,) = plan.tasks
+    assert (task.title, task.spec.strip(), task.files) == ("Do it", "Do it.", ("a.txt",))
+    assert not errors(findings)

@@ -426,13 +426,13 @@ def test_an_interrupted_set_up_exits_130_and_leaves_nothing_half_made(shell):
     assert not shell.repo.refs("refs/heads/stretto/")
 
 
-def test_init_without_a_terminal_says_which_ignored_files_are_copied(home, make_repo):
+def test_init_without_a_terminal_copies_no_ignored_file_and_says_what_to_add(home, make_repo):
     repo = make_repo("repo", {"README.md": "hello\n", ".gitignore": ".env\n"})
     (repo.path / ".env").write_text("KEY=1\n")
     done = subprocess.run([*STRETTO, "init"], cwd=repo.path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert '".env"' in (repo.path / "stretto.toml").read_text()
-    assert "copied into each worktree, though git ignores it: .env" in done.stderr
+    assert not [line for line in (repo.path / "stretto.toml").read_text().splitlines() if line.startswith("copy")]
+    assert 'add to [workspace]: copy = [".env"]' in done.stderr
 
 
 @pytest.mark.faults

@@ -304,7 +304,7 @@ def test_an_ignored_file_of_the_person_is_in_no_commit_that_lands(spine: Spine, 
     config = CONFIG.replace(".env", ".env.log", 1)
     spine.repo.commit("config", {"stretto.toml": config})
     spine.run(plan(shared("one") if place == "shared" else task("one")), script)
-    assert spine.wait_over(60) == {"one": "landed"}, "\n".join(spine.story())
+    assert spine.wait_over() == {"one": "landed"}, "\n".join(spine.story())
     told = spine.messages("one")[1]
     assert (told.origin.value, ".env.log" in told.text, "git rm --cached" in told.text) == ("check", True, True)
     assert secret.read_text() == "KEY=1\n"
@@ -316,11 +316,11 @@ def test_one_that_goes_on_committing_it_does_not_land_unless_its_plan_names_it(s
     (spine.repo.path / "mine.log").write_text("mine\n")
     stubborn = turns([{"run": ["git", "add", "-f", "mine.log"]}], {"when": {"origin": "check"}, "steps": []})
     spine.run(plan(shared("one", rounds="1")), {"one": stubborn})
-    assert spine.wait_over(60) == {"one": "failed"}
+    assert spine.wait_over() == {"one": "failed"}
     assert "committed mine.log, which your repository ignores" in spine.task("one").outcome_reason
     given_back(spine, "one")
     assert (spine.repo.path / "mine.log").read_text() == "mine\n"
     spine.run(plan(shared("one", files="mine.log")), {"one": stubborn})
-    assert spine.wait_over(60) == {"one": "landed"}
+    assert spine.wait_over() == {"one": "landed"}
     given_back(spine, "one")
     assert (spine.repo.path / "mine.log").read_text() == "mine\n"

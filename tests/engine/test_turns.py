@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 
@@ -100,3 +101,18 @@ def test_what_the_table_says_has_to_be_trusted(spine: Spine) -> None:
     with pytest.raises(StrettoError, match="not been trusted") as found:
         spine.run(plan(task("one")), agent="tool", trust=False)
     assert any("how it is run and read" in str(one) for one in found.value.details["commands"])
+
+
+def test_a_nul_in_words_reaches_nobody(spine: Spine) -> None:
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    words = {"approve": "human", "trust": True, "checkout": "leave", "fetch": False, "env": env}
+    tool = 'command:sh -c "echo 1 >> one.txt"'
+    spine.call("add", text="Do\0 one\nIt is\0 small", agent=tool, **words)
+    item = spine.wait_item("review")
+    (row,) = spine.tasks()
+    assert row.title == "Do one"
+    spine.call("send", task=row.id, text="mo\0re")
+    spine.wait(lambda: any(i.kind.value == "review" and i.id != item.id for i in spine.items()))
+    texts = [message.text for message in spine.messages(row.id)]
+    assert "more" in texts[-1]
+    assert "\0" not in "".join(texts)

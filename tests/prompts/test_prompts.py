@@ -212,3 +212,10 @@ def test_cuts_say_how_much_is_missing() -> None:
     assert shortened("abcdef", 4) == "abcd\n[… 2 characters left out …]"
     assert shortened("abcdef", 4, "tail") == "[… 2 characters left out …]\ncdef"
     assert shortened("abcdef", 4, "both") == "ab\n[… 2 characters left out …]\nef"
+
+
+def test_no_message_holds_a_nul() -> None:
+    """No argument, variable or commit message can."""
+    own = {"person": "Hear\0: {{text}}"}
+    assert messages.person(task(), "hi\0 you", own).endswith("Hear: hi you\n")
+    assert "\0" not in messages.comments(task(), [messages.Comment("c1", "x\0", None, None)], "t\0")

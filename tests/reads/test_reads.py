@@ -339,6 +339,32 @@ def test_path_logs_and_env(ask, tmp_path):
     assert values["captured"] == ["PATH"]
 
 
+def test_why_a_workspace_has_no_database(ask, tmp_path):
+    with_one = rows.started("with", workspace=str(tmp_path), held={"DATABASE_URL": "sqlite:///a"})
+    shared = rows.started("shared", workspace=str(tmp_path), fields={"workspace": "shared"})
+    ask.add(rows.run(), with_one, shared, rows.started("making", workspace=None), rows.task("later"))
+    ask.add(rows.started("over", workspace=None, outcome="landed", cleaned=True), rows.started(workspace=str(tmp_path)))
+    assert [one["url"] for one in ask("databases", task="with")["databases"]] == ["sqlite:///a"]
+    for name, code, words in (
+        ("making", "no_worktree", "still being made"),
+        ("later", "no_worktree", "not started"),
+        ("over", "no_worktree", "any more"),
+        ("shared", "no_database", "your own database"),
+        ("one", "no_database", "has no database"),
+    ):
+        with pytest.raises(StrettoError, match=words) as caught:
+            ask("databases", task=name)
+        assert caught.value.code == code
+    for name, words in (("with", "sqlite:///a"), ("shared", "in your checkout a task has none of its own")):
+        (told,) = (e["value"] for e in ask("explain", task=name)["evidence"] if e["signal"] == "database")
+        assert words in told
+
+
+def test_a_workspace_whose_folder_is_gone_is_marked(ask, tmp_path):
+    ask.add(rows.run(), rows.started(workspace=str(tmp_path)), rows.started("gone", workspace=str(tmp_path / "gone")))
+    assert [(one["name"], one["gone"]) for one in ask("workspaces")["workspaces"]] == [("one", False), ("gone", True)]
+
+
 def test_the_rate_is_that_of_the_time_in_which_agents_worked(ask, store):
     began = rows.turn(session="s1", delivered_at=NOW - 1000, ended_at=NOW - 290)
     now = rows.turn(n=2, session="s1", delivered_at=NOW - 40, result=None, ended_at=None, state=Delivery.DELIVERED)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from stretto import proctree
 from stretto.core.errors import StrettoError
 from stretto.net import free
 from stretto.reads import ports as reads_ports
@@ -235,6 +236,9 @@ def test_of_the_dead_those_without_a_worktree_go_first(registry: Registry, tmp_p
 
 def test_the_next_daemon_of_a_home_holds_what_the_one_before_held(registry: Registry, tmp_path: Path):
     dead, me = Holder(1, 1.0, "another boot"), Holder.current()
+    parent = Holder(os.getppid(), proctree.start_time(os.getppid()) or 0.0, proctree.boot_id())
+    assert parent.alive()
+    registry.lease(Owner("home-1", "repo", "ending", "task"), tmp_path, parent, lambda slot: {}, [9])
     whose = {
         "lost": Owner("home-1", "repo", "plan-abcd/lost", "task"),
         "elsewhere": Owner("home-2", "repo", "plan-abcd/one", "task"),
@@ -242,8 +246,9 @@ def test_the_next_daemon_of_a_home_holds_what_the_one_before_held(registry: Regi
     }
     for slot, (name, owner) in enumerate(whose.items(), 1):
         registry.lease(owner, tmp_path, NOBODY if name == "given" else dead, lambda slot: {}, [slot])
-    assert [registry.adopt("home-1", me), registry.adopt("home-1", me)] == [1, 0]
+    assert [registry.adopt("home-1", me), registry.adopt("home-1", me)] == [2, 0]
     held = {lease.owner: lease.holder for lease in registry.all()}
+    assert held.pop(Owner("home-1", "repo", "ending", "task")) == me
     assert held == {whose["lost"]: me, whose["elsewhere"]: dead, whose["given"]: NOBODY}
     shown = {lease.owner: reads_ports._lease(lease, [], "home-1") for lease in registry.all()}
     assert [(shown[owner]["held"], shown[owner]["given"]) for owner in whose.values()] == [

@@ -36,15 +36,8 @@ def list_all(as_json: bool) -> None:
 
 
 def _of(task: str) -> Json:
-    found: list[Json] = read("databases", task=task)["databases"]
-    if found:
-        return found[0]
-    raise StrettoError(
-        f"{task} has no database",
-        code="no_database",
-        object=task,
-        hint="describe one in [database] of stretto.toml; stretto db list shows those that there are",
-    )
+    found: Json = read("databases", task=task)["databases"][0]
+    return found
 
 
 @db_command.command("url")

@@ -16,7 +16,7 @@ import click
 
 from stretto import __version__, files
 from stretto.cli.common import emit, json_option
-from stretto.cli.text import clean, coloured, paint, unicode_ok
+from stretto.cli.text import clean, coloured, hang, paint, terminal_width, unicode_ok
 from stretto.client import Client
 from stretto.core.errors import StrettoError
 from stretto.home import SOCKET_PATH_LIMIT, Home, find_home, home_path
@@ -65,11 +65,13 @@ def doctor_command(bundle: bool, failpoints: bool, as_json: bool) -> int:
     if as_json:
         emit({"ok": not bad, "version": __version__, "checks": [asdict(finding) for finding in found]})
         return int(bad)
+    columns = terminal_width()
     for finding in found:
         sign = _SIGNS[finding.state][not unicode_ok()]
-        click.echo(f"{paint(sign, _COLOURS[finding.state], coloured())} {finding.name}: {clean(finding.text)}")
-        if finding.hint:
-            click.echo(f"    {clean(finding.hint)}")
+        first, *rest = hang(f"{sign} {finding.name}: {clean(finding.text)}", columns, "  ")
+        click.echo(paint(sign, _COLOURS[finding.state], coloured()) + first[1:])
+        for line in [*rest, *(hang(f"    {clean(finding.hint)}", columns) if finding.hint else ())]:
+            click.echo(line)
     return int(bad)
 
 

@@ -60,6 +60,9 @@ def show(file: str, open_limit: int | None, as_json: bool, agent: str | None, mo
 
     output, code = show_command(text_of(file), open_limit, as_json, path="" if file == "-" else file, who=who)
     click.echo(output, nl=False)
+    if code == 0 and not as_json:
+        for text in _about_databases():
+            note(text)
     return code
 
 
@@ -87,6 +90,26 @@ def _who(plan: Plan, agent: str | None, mode: str | None) -> dict[str, Assigned]
         note(f"who does what cannot be told: {clean(error.message)}")
         return {}
     return {task.id: assigned(frozen, task) for task in plan.tasks}
+
+
+def _about_databases() -> list[str]:
+    """What `run` would say of databases that tasks share here. A plan is shown without repository or server, too."""
+    from stretto.cli.agents import root_here
+    from stretto.cli.roles import frozen_of
+    from stretto.core.plan import Plan
+    from stretto.workspace import databases
+
+    try:
+        root = root_here()
+        given = frozen_of(root, Plan()).get("database") if root is not None else None
+    except StrettoError:
+        return []
+    if root is None:
+        return []
+    try:
+        return databases.remarks(given, root)
+    except StrettoError as error:
+        return [f"the limits of {(given or {}).get('provider')} are not known now: {error.message}"]
 
 
 @plan_command.command("import")

@@ -14,7 +14,7 @@ import click
 from stretto.checks import servers
 from stretto.checks.servers import Server
 from stretto.cli.common import emit, json_option, note, steer, task_argument
-from stretto.cli.text import clean
+from stretto.cli.text import clean, hang, terminal_width
 from stretto.client import Json
 from stretto.core.errors import StrettoError
 
@@ -66,7 +66,8 @@ def _shown(server: Server) -> Json:
 
 
 def _lines(started: Sequence[Server]) -> str:
-    return "\n".join(f"{each.spec.name}  {each.url or 'no port'}  output: {each.output}" for each in started)
+    lines = [f"{each.spec.name}  {each.url or 'no port'}  output: {each.output}" for each in started]
+    return "\n".join(part for line in lines for part in hang(line, terminal_width()))
 
 
 def _tell(result: Any, as_json: bool, text: str) -> None:
@@ -95,7 +96,7 @@ def _more(server: Server, place: int) -> int:
         data = file.read()
     whole, _, _ = data.rpartition(b"\n")
     for line in whole.decode("utf-8", "replace").splitlines() if whole else ():
-        click.echo(f"{server.spec.name}: {clean(line)}")
+        click.echo("\n".join(hang(f"{server.spec.name}: {clean(line)}", terminal_width())))
     return place + len(whole) + bool(whole)
 
 

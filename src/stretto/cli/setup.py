@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,9 @@ def init_command(only_print: bool, as_json: bool) -> None:
     there = [entry for folder in (found.root, found.root / "config") if folder.is_dir() for entry in folder.iterdir()]
     beside = {entry.relative_to(found.root).as_posix() for entry in there if entry.is_file()} - tracked
     detected = detect(tracked, lambda name: _text(found, name), beside, _branch(found))
-    if detected.copy and not only_print and not as_json and on_terminal():
-        detected = _asked(detected)
+    wanted = detected.copy
+    if wanted and not only_print:
+        detected = _asked(detected) if not as_json and on_terminal() else replace(detected, copy=())
     text = template(detected)
     if only_print:
         click.echo(text, nl=False)
@@ -38,6 +40,7 @@ def init_command(only_print: bool, as_json: bool) -> None:
     _write(path, text)
     if as_json:
         told = {"checks": detected.checks, "dependencies": detected.dependencies, "copy": list(detected.copy)}
+        told["proposed"] = {"copy": list(wanted)} if wanted != detected.copy else {}
         emit({"path": str(path), **told})
         return
     click.echo(f"wrote {path}")
@@ -47,6 +50,9 @@ def init_command(only_print: bool, as_json: bool) -> None:
         note("  no test command was recognised: set one under [checks], or changes land unchecked")
     if detected.copy:
         note(f"  copied into each worktree, though git ignores it: {clean(', '.join(detected.copy))}")
+    elif wanted and not on_terminal():
+        line = f"copy = {json.dumps(list(wanted), ensure_ascii=False)}"
+        note(f"  not copied, as nobody could be asked; to have it in each worktree, add to [workspace]: {clean(line)}")
     note("commit it to your target branch, then write a plan and: stretto run PLAN.md")
 
 

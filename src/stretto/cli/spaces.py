@@ -12,7 +12,7 @@ import click
 from stretto import spawn
 from stretto.cli.common import emit, json_option, note, on_terminal, read, steer
 from stretto.cli.run import ask_trust
-from stretto.cli.text import clean
+from stretto.cli.text import clean, hang, terminal_width
 from stretto.client import Json
 from stretto.core.errors import StrettoError
 
@@ -37,7 +37,12 @@ def workspace_command() -> None:
 @json_option
 def new(name: str, base: str | None, branch: str | None, trust: bool, no_setup: bool, as_json: bool) -> None:
     """Make the workspace NAME. Again, it completes what was cut off, and runs a set-up that did not pass."""
-    result = asked("workspace_new", trust, as_json, name=name, base=base, branch=branch)
+    try:
+        result = asked("workspace_new", trust, as_json, name=name, base=base, branch=branch)
+    except KeyboardInterrupt:
+        note(f"interrupted: the daemon goes on making {name}, without a set-up; see it with: stretto workspace list")
+        note(f"go on with: stretto workspace new {name}; take it away with: stretto workspace remove {name}")
+        raise
     if result["setup"] and not no_setup:
         try:
             set_up(result)
@@ -104,8 +109,12 @@ def list_all(as_json: bool) -> None:
         kind = "task" if one["task"] else "adopted" if one["adopted"] else "by hand"
         port = f"PORT {one['ports']['PORT']}" if "PORT" in one["ports"] else "no ports"
         unready = "" if one["ready"] else "  (not set up)"
+        if one["gone"]:
+            then = f"explain {one['task']}" if one["task"] else f"workspace remove {one['name']}"
+            unready = f"  (its folder is gone: stretto {then})"
         branch = clean(str(one["branch"] or "detached"))
-        click.echo(f"{one['name']}  {kind}  {clean(str(one['path'] or '-'))}  {branch}  {port}{unready}")
+        line = f"{one['name']}  {kind}  {clean(str(one['path'] or '-'))}  {branch}  {port}{unready}"
+        click.echo("\n".join(hang(line, terminal_width())))
 
 
 @workspace_command.command("adopt")

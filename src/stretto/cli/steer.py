@@ -59,41 +59,47 @@ def interrupt_command(task: str, as_json: bool) -> None:
     _tell(steer("interrupt", task=task), as_json, f"{task} is being interrupted")
 
 
-def _task_or_run(task: str | None, run: str | None) -> Json:
-    if (task is None) == (run is None):
-        raise UsageError("name one task, or a run with --run", hint="stretto status")
-    return {"task": task} if run is None else {"run": run}
+def _targets(tasks: tuple[str, ...], run: str | None) -> list[Json]:
+    """What each call of an operation is about: a task, or one whole run."""
+    if bool(tasks) == (run is not None):
+        raise UsageError("name tasks, or a run with --run", hint="stretto status")
+    return [{"run": run}] if run is not None else [{"task": task} for task in dict.fromkeys(tasks)]
+
+
+_tasks_argument = click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=complete_tasks)
 
 
 def _many(name: str, help: str, done: str) -> click.Command:
-    """A verb for a task or a whole run."""
+    """A verb for tasks, one after the other, or a whole run."""
 
     @click.command(name, help=help)
-    @click.argument("task", required=False, shell_complete=complete_tasks)
+    @_tasks_argument
     @click.option("--run", metavar="RUN", help="All tasks of this run.")
     @json_option
-    def command(task: str | None, run: str | None, as_json: bool) -> None:
-        _tell(steer(name, **_task_or_run(task, run)), as_json, f"{task or run} {done}")
+    def command(tasks: tuple[str, ...], run: str | None, as_json: bool) -> None:
+        for one in _targets(tasks, run):
+            _tell(steer(name, **one), as_json, f"{one.get('task') or run} {done}")
 
     return command
 
 
-pause_command = _many("pause", "Start nothing new for a task or a run; what runs now goes on.", "is paused")
+pause_command = _many("pause", "Start nothing new for tasks or a run; what runs now goes on.", "is paused")
 resume_command = _many("resume", "Undo pause.", "goes on")
-cancel_command = _many("cancel", "End a task or a run. Workspace and branch are kept; retry continues.", "is cancelled")
+cancel_command = _many("cancel", "End tasks or a run. Workspace and branch are kept; retry continues.", "is cancelled")
 
 
 @click.command("retry")
-@click.argument("task", required=False, shell_complete=complete_tasks)
+@_tasks_argument
 @click.option("--run", metavar="RUN", help="All failed and cancelled tasks of this run.")
 @click.option("--fresh", is_flag=True, help="Start over from the target; the old state is kept as a snapshot.")
 @json_option
-def retry_command(task: str | None, run: str | None, fresh: bool, as_json: bool) -> None:
-    """Try a failed or cancelled task again, where it stopped."""
+def retry_command(tasks: tuple[str, ...], run: str | None, fresh: bool, as_json: bool) -> None:
+    """Try failed or cancelled tasks again, where they stopped."""
     import os
 
-    result = steer("retry", **_task_or_run(task, run), fresh=fresh or None, env=dict(os.environ))
-    _tell(result, as_json, f"{task or run} is tried again")
+    for one in _targets(tasks, run):
+        result = steer("retry", **one, fresh=fresh or None, env=dict(os.environ))
+        _tell(result, as_json, f"{one.get('task') or run} is tried again")
 
 
 @click.command("approve")

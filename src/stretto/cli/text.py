@@ -92,6 +92,16 @@ def wrap(text: str, columns: int | None, indent: str = "") -> list[str]:
     return out
 
 
+def hang(text: str, columns: int | None, indent: str = "    ") -> list[str]:
+    """One line, its own indentation kept, as lines of at most so many columns; what hangs over is indented further."""
+    words = text.lstrip(" ")
+    lead = text[: len(text) - len(words)]
+    if columns is None or width(text) <= columns:
+        return [text]
+    first, *rest = wrap(words, columns - width(lead) - width(indent))
+    return [(lead + first).rstrip(), *((lead + indent + line).rstrip() for line in rest)]
+
+
 def duration(seconds: float) -> str:
     """`8s`, `4m12s`, `2h05m`, `3d04h`: at most six columns."""
     whole = max(0, int(seconds))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stretto.cli.common import emit, json_option, on_terminal, steer, text_of
-from stretto.cli.text import clean
+from stretto.cli.text import clean, hang, terminal_width
 from stretto.core.errors import StrettoError
 
 
@@ -25,7 +25,8 @@ def trust_command(plan: str | None, digest: str | None, show: bool, yes: bool, a
     allow = (yes or digest is not None) and not show
     if not as_json:
         if found["commands"]:
-            click.echo("\n".join(clean(line) for line in found["listing"].splitlines()))
+            for line in found["listing"].splitlines():
+                click.echo("\n".join(hang(clean(line), terminal_width())))
         else:
             click.echo("There is no command to allow.")
     if found["commands"] and not found["trusted"] and not show:

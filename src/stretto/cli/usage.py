@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from stretto.cli.common import complete_tasks, emit, json_option, read
 from stretto.cli.follow import carrying_on, statuses
-from stretto.cli.text import clean, coloured, pad, paint, quota
+from stretto.cli.text import clean, coloured, hang, pad, paint, quota, terminal_width, width
 from stretto.client import Json, connect
 
 KEYS = ("task", "run", "role", "agent", "model", "day", "session", "turn")
 _COLUMNS = ("input", "output", "cache_read", "cache_write", "reasoning")
 _HEADS = ("input", "output", "cache read", "cache write", "reasoning", "cost")
+_SHORT_HEADS = ("input", "output", "cached", "to cache", "reasoning", "cost")
 _PAUSE = 1.0
 
 
@@ -59,24 +61,57 @@ def lines(found: Json, by: str) -> list[str]:
     """The answer as a table, and what there is to say about it."""
     if not found["by"]:
         return ["Nothing was used yet."]
-    rows = [(clean(key) or "unknown", _cells(one)) for key, one in found["by"].items()]
+    columns = terminal_width()
+    table = _table(found, by, _HEADS, _counted)
+    if columns is not None and width(table[0]) > columns:
+        table = _table(found, by, _SHORT_HEADS, _rounded, columns)
+    table[0] = paint(table[0], "bold", coloured())
+    return [*table, *(part for line in _remarks(found) for part in hang(line, columns))]
+
+
+def _table(
+    found: Json, by: str, heads: Sequence[str], told: Callable[[int], str], columns: int | None = None
+) -> list[str]:
+    """A head and a row for each key. With `columns` the beginnings of names make room."""
+    rows = [(clean(key) or "unknown", _cells(one, told)) for key, one in found["by"].items()]
     if len(rows) > 1:
-        rows.append(("in all", _cells({**found["total"], "unpriced": found["unpriced"]})))
-    first = max(len(by), *(len(name) for name, _ in rows))
-    widths = [max(len(head), *(len(cells[n]) for _, cells in rows)) for n, head in enumerate(_HEADS)]
-    heads = "  ".join(head.rjust(width) for head, width in zip(_HEADS, widths, strict=True))
-    table = [paint(f"{pad(by, first)}  {heads}", "bold", coloured())]
-    for name, cells in rows:
-        table.append(f"{pad(name, first)}  " + "  ".join(c.rjust(w) for c, w in zip(cells, widths, strict=True)))
-    return [*table, *_remarks(found)]
+        rows.append(("in all", _cells({**found["total"], "unpriced": found["unpriced"]}, told)))
+    first = max(len(by), *(width(name) for name, _ in rows))
+    widths = [max(len(head), *(len(cells[n]) for _, cells in rows)) for n, head in enumerate(heads)]
+    if columns is not None:
+        first = max(len(by), min(first, columns - sum(widths) - 2 * len(widths)))
+    lines = [(by, heads), *rows]
+    return [
+        f"{_named(name, first)}  " + "  ".join(cell.rjust(size) for cell, size in zip(cells, widths, strict=True))
+        for name, cells in lines
+    ]
 
 
-def _cells(one: dict[str, Any]) -> list[str]:
+def _named(name: str, room: int) -> str:
+    """The end of a long name: there it differs from its neighbours."""
+    while width(name) > room:
+        name = "…" + name[2:] if name.startswith("…") else "…" + name[1:]
+    return pad(name, room)
+
+
+def _counted(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _rounded(number: int) -> str:
+    """In at most six columns: `999`, `12.3k`, `4.56M`."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}" if number < 999.5 * size else f"{number / size:.0f}{unit}"
+    return str(number)
+
+
+def _cells(one: dict[str, Any], said: Callable[[int], str]) -> list[str]:
     cost = one["cost"]
     told = "unknown" if cost is None else f"{float(cost['amount']):.4f} {cost['currency']}"
     if cost is not None and one.get("unpriced"):
         told = f"> {told}"
-    return [*(f"{one[name]:,}".replace(",", " ") for name in _COLUMNS), told]
+    return [*(said(one[name]) for name in _COLUMNS), told]
 
 
 def _remarks(found: Json) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,10 +24,11 @@ SPARES = 2
 READY = ("claude",)
 
 
-def agent_option(words: str) -> AgentSpec | str:
+def agent_option(words: str, folder: Path | None = None) -> AgentSpec | str:
     """What `--agent` means: `command:PROG ARGS` and `scripted:FILE` describe an agent, all else names one.
 
-    Raises UsageError for a description without a program or file, or with unbalanced quotes.
+    The path of a script begins at `folder`, that of the caller. Raises UsageError for a description without a program
+    or file, or with unbalanced quotes.
     """
     type_, colon, rest = words.partition(":")
     if not colon or type_ not in ("command", "scripted"):
@@ -38,6 +40,8 @@ def agent_option(words: str) -> AgentSpec | str:
     if not argv or not argv[0] or "\0" in rest:
         example = "command:python3 agent.py" if type_ == "command" else "scripted:agent.toml"
         raise UsageError(f"--agent {words!r} names no program", object=words, hint=f"--agent '{example}'")
+    if type_ == "scripted" and folder is not None:
+        argv = (str(folder / Path(argv[0]).expanduser()),)
     return AgentSpec(type_, type_, argv)
 
 

@@ -67,8 +67,8 @@ class Row:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines of a text with any line ends, byte order marks removed wherever they are."""
-    return text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    """Lines of a text with any line ends; byte order marks and NUL are removed wherever they are."""
+    return text.replace("\ufeff", "").replace("\0", "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def read(text: str) -> Document:

@@ -142,7 +142,8 @@ def driver_says(text: str, overrides: Overrides = None) -> str:
 
 
 def _message(origin: Origin, text: str, **values: str) -> str:
-    return f"{header(origin=origin.value, **values)}\n\n{text}"
+    # NUL may come from a plan or a template, and no argument of a program can hold it
+    return f"{header(origin=origin.value, **values)}\n\n{text}".replace("\0", "")
 
 
 def _task(task: Task) -> dict[str, str]:

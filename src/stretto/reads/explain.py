@@ -8,7 +8,7 @@ from typing import Any
 
 from stretto.core.evidence import believe, evidence_of, from_plain
 from stretto.core.model import TERMINAL, QueueState, SessionStatus, State, Task
-from stretto.core.who import CLONE, NO_SANDBOX, WORKTREE, isolation
+from stretto.core.who import CLONE, NO_SANDBOX, WORKTREE, in_checkout, isolation
 from stretto.reads import find
 from stretto.reads.answering import answer_command, look_command
 from stretto.reads.clashes import clashes_of
@@ -64,6 +64,10 @@ def evidence(db: Reader, p: Place, now: float, live: bool) -> list[Json]:
         there = os.path.isdir(t.workspace)  # noqa: PTH112 (pathlib is not worth its import here)
         add("worktree", t.workspace if there else f"{t.workspace} is gone", now)
         add("isolation", _ISOLATIONS[isolation(f)])
+        if in_checkout(t.fields):
+            add("database", "yours, if it uses one: in your checkout a task has none of its own")
+        elif "DATABASE_URL" in t.held:
+            add("database", t.held["DATABASE_URL"])
     _session(p, now, live, found, add)
     _progress(p, add)
     for at, text in packages(db, t.uid):

@@ -31,6 +31,7 @@ def _space(space: Space) -> Json:
         "ports": ports_of(space.held),
         "adopted": space.adopted,
         "ready": space.ready,
+        "gone": _gone(space.path),
         "at": iso(space.created_at),
     }
 
@@ -45,8 +46,14 @@ def _task(task: Task) -> Json:
         "ports": ports_of(task.held),
         "adopted": False,
         "ready": True,
+        "gone": _gone(task.workspace),
         "at": iso(task.created_at),
     }
+
+
+def _gone(path: str | None) -> bool:
+    """Whether a folder that was made is not there any more."""
+    return path is not None and not os.path.isdir(path)  # noqa: PTH112
 
 
 def _slot(held: Mapping[str, str]) -> int | None:
@@ -57,7 +64,7 @@ def require_folder(space: Space) -> str:
     """The path of a workspace without a task. Raises StrettoError when there is none."""
     if space.path is None:
         raise StrettoError(
-            f"the workspace {space.name} was not completed",
+            f"the workspace {space.name} is not complete: it is still being made, or was cut off",
             code="no_worktree",
             object=space.name,
             hint=f"stretto workspace new {space.name}",

@@ -118,9 +118,11 @@ def path(db: Reader, args: dict[str, Any]) -> Json:
 def require_worktree(t: Task) -> str:
     """The path of a task's worktree. Raises StrettoError when there is none."""
     if t.workspace is None:
-        begun = t.admitted_at is not None
+        why = "was not started yet" if t.admitted_at is None else "has no worktree any more"
+        if t.admitted_at is not None and t.outcome is None:
+            why = "has no worktree yet: it is still being made"
         raise StrettoError(
-            f"{t.uid} has no worktree any more" if begun else f"{t.uid} was not started yet",
+            f"{t.uid} {why}",
             code="no_worktree",
             object=t.uid,
             hint="stretto undo" if t.cleaned and not in_checkout(t.fields) else f"stretto explain {t.uid}",

@@ -220,11 +220,14 @@ class Registry:
                 self._renew(db, known, known.path, NOBODY)
 
     def adopt(self, home: str, holder: Holder) -> int:
-        """Hold the leases of a home whose holder is dead: the daemon that works for it now. Says how many."""
-        if not any(_is_orphan(lease, home) for lease in self.all()):
+        """Hold all leases of a home that somebody holds: the daemon that works for it now. Says how many are new.
+
+        An earlier holder may still be about to end: a home has one daemon at a time.
+        """
+        if not any(_is_orphan(lease, home, holder) for lease in self.all()):
             return 0
         with self._transaction() as db:
-            found = [lease for lease in _all(db) if _is_orphan(lease, home)]
+            found = [lease for lease in _all(db) if _is_orphan(lease, home, holder)]
             for lease in found:
                 self._renew(db, lease, lease.path, holder)
         return len(found)
@@ -352,8 +355,8 @@ def _whole(path: Path) -> bool:
         return False
 
 
-def _is_orphan(lease: Lease, home: str) -> bool:
-    return lease.owner.home == home and lease.holder != NOBODY and not lease.holder.alive()
+def _is_orphan(lease: Lease, home: str, holder: Holder) -> bool:
+    return lease.owner.home == home and lease.holder not in (NOBODY, holder)
 
 
 def _wanted(slot: int, names: Names) -> frozenset[int]:

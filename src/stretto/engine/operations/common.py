@@ -21,11 +21,12 @@ KEPT = (ItemKind.QUESTION, ItemKind.PERMISSION)
 
 
 def words(args: Args, name: str) -> str:
-    """A text argument that must be there."""
+    """A text argument that must be there; without NUL, which no argument, variable or commit message can hold."""
     value = args.get(name)
-    if not isinstance(value, str) or not value.strip():
+    said = value.replace("\0", "") if isinstance(value, str) else ""
+    if not said.strip():
         raise UsageError(f"{name} is missing", object=name)
-    return value
+    return said
 
 
 def repository(engine: Engine, args: Args) -> Repository:

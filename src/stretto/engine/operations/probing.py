@@ -22,6 +22,7 @@ def probe_agents(engine: Engine, config: Mapping[str, Any], tasks: Iterable[Plan
     The session looks again when it starts, and takes the first that can be started then.
     """
     given = {str(k): str(v) for k, v in (args.get("env") or os.environ).items()}
+    given["STRETTO_ROOT"] = str(common.repository(engine, args).root)
     notices = {}
     wanted, resolving = {}, {}
     for task in tasks:

@@ -14,7 +14,7 @@ from stretto.core.errors import StrettoError, UsageError
 from stretto.core.finding import Finding
 from stretto.core.plan import Plan, errors, parse
 from stretto.engine.operations import base, sandboxes, templates, unbuilt
-from stretto.engine.operations.common import Args
+from stretto.engine.operations.common import Args, words
 from stretto.git.repository import Repository
 from stretto.workspace import compose
 
@@ -51,7 +51,7 @@ def resolve(git: Repository, args: Args, plan: Plan | None = None) -> Resolved:
     frozen = config.resolve(
         settings,
         plan,
-        agent=config.agent_option(str(args["agent"])) if args.get("agent") else None,
+        agent=config.agent_option(str(args["agent"]), Path(words(args, "cwd"))) if args.get("agent") else None,
         mode=args.get("mode"),
         approve=args.get("approve"),
         open_limit=int(args["open"]) if args.get("open") else None,

@@ -82,7 +82,7 @@ def _require_no_decision(engine: Engine, task: Task) -> None:
 def request_changes(engine: Engine, args: common.Args) -> dict[str, Any]:
     """Send the work back, with the comments that were not sent yet; the approval is void."""
     task = common.task_of(engine, args)
-    text = str(args.get("text") or "")
+    text = str(args.get("text") or "").replace("\0", "")
     with engine.store.read() as db:
         comments = db.rows("SELECT id, path, line, text FROM comments WHERE task = ? AND sent_at IS NULL", task.uid)
     if not text.strip() and not comments:
