@@ -153,6 +153,7 @@ KINDS = {
     ),
     "gemini": Kind(
         name="gemini",
+        passes=without("cut=1"),  # it takes the call of an answer that is cut for one more
         full="exceeds the maximum number of tokens",
         model=gemini.MODEL,
         program=gemini.program,

@@ -239,7 +239,7 @@ def test_a_tool_server_of_the_configuration_is_called(stage: RealStage) -> None:
 
 def test_a_budget_is_overshot_by_one_call_at_most(stage: RealStage) -> None:
     """Two calls use it up; the third, which has begun by then, is broken off, and there is no fourth."""
-    stage.configure(more="[limits.task]\ntokens = 10000")
+    stage.configure(more="[limits.task]\ntokens = 8000")
     if not stage.kind.live:  # what a turn used is known at its end: then no other one begins
         stage.run(task("one", "[[as=one]] Go. [[write path=a text=1]] [[sh=true]] [[say=Done.]]"), checks='["false"]')
         stage.wait_item("budget")

@@ -28,8 +28,8 @@ pytestmark = [pytest.mark.agents, pytest.mark.e2e]
 
 PATIENCE = 240.0
 KINDS = {**real_agents.KINDS, **turn_agents.KINDS}
-HERE = {*real_agents.chosen(), *turn_agents.chosen()}
-NAMES = [name for name in KINDS if name in HERE and name not in ("claude", "codex")]
+OTHERS = [name for name in KINDS if name not in ("claude", "codex")]
+NAMES = [name for name in os.environ.get("STRETTO_AGENTS", "").split() if name in OTHERS] or OTHERS
 #: what is told there by files below the person's home, which have to be let in
 SETTINGS = {"pi": ["~/pi/models.json"], "codex-acp": ["~/.codex/config.toml"]}
 #: a variable that names a file which is not there inside

@@ -40,6 +40,14 @@ _FILES = (
 )
 
 
+#: where git knows nobody, as in the empty home of a sandbox, it would write a name into the repository
+_ENV = {
+    "GIT_CONFIG_COUNT": "2",
+    **{"GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "aider"},
+    **{"GIT_CONFIG_KEY_1": "user.email", "GIT_CONFIG_VALUE_1": "aider@localhost"},
+}
+
+
 class AiderAgent(DescribedAgent):
     """`type = "aider"`. `command` replaces the program (default `aider`), `args` are added at the end."""
 
@@ -75,4 +83,6 @@ class AiderAgent(DescribedAgent):
             "again": r"^Retrying in ",
             "silent": True,
         }
-        return TurnRules((*_ALONE, *_FILES, *named), usage=usage, fails=fails, caches=(".aider.tags.cache.v*",))
+        return TurnRules(
+            (*_ALONE, *_FILES, *named), env=_ENV, usage=usage, fails=fails, caches=(".aider.tags.cache.v*",)
+        )
