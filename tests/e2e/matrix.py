@@ -202,6 +202,7 @@ LIMITS = {
     **{(name, "passes"): "yes; a cut answer counts as it is" for name in ("claude", "claude-acp")},
     **{(name, "passes"): "yes; 429 ends its turn" for name in ("codex", "codex-acp")},
     **{(name, "passes"): "yes; garbage ends its turn" for name in ("pi", "qwen")},
+    ("gemini", "passes"): "yes; the cut answer in the row above",
     ("opencode", "stays"): "sums up and goes on; tries for ever",
     ("qwen", "stays"): "yes; at a limit it tries for long",
     **{(name, "budget"): "at the turn's end" for name in ADAPTERS},
