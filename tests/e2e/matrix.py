@@ -150,6 +150,11 @@ PANE = (
         ("test_a_permission_is_allowed_in_a_pane_and_another_denied",),
     ),
     Row(
+        "pane rules",
+        "a rule that denies is kept without a question, and the turn goes on",
+        ("test_a_rule_that_denies_is_kept_in_a_pane_without_a_question",),
+    ),
+    Row(
         "pane interrupt",
         "an interrupt, then the same program goes on",
         ("test_an_interrupt_ends_the_turn_of_a_pane_and_the_same_program_goes_on",),
@@ -205,6 +210,7 @@ LIMITS = {
     ("gemini", "passes"): "yes; the cut answer in the row above",
     ("opencode", "stays"): "sums up and goes on; tries for ever",
     ("qwen", "stays"): "yes; at a limit it tries for long",
+    ("gemini", "pane rules"): "takes none: refused",
     **{(name, "budget"): "at the turn's end" for name in ADAPTERS},
     **{(name, "interrupt"): "the turn is lost, the next has the task" for name in TURNS},
     **{(name, "kill"): "the turn is lost, the next has the task" for name in TURNS},

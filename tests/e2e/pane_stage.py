@@ -39,6 +39,8 @@ class Face:
     tab: str = "\t"
     #: whether it takes what stands behind an @ for a file, whose name it writes as it found it
     mentions: bool = False
+    #: whether it takes rules
+    rules: bool = True
     #: flags that differ where it has to ask
     instead: tuple[str, str] = ("", "")
 
@@ -54,7 +56,7 @@ FACES = {
     ),
     "pi": Face(asked="bash: {0}", tab="    "),
     "opencode": Face(asked="bash: {0}", composer=False),
-    "gemini": Face(no_ends=True, words=False, mentions=True),
+    "gemini": Face(no_ends=True, words=False, mentions=True, rules=False),
 }
 
 

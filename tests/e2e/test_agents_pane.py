@@ -38,7 +38,7 @@ COMMANDS = """/exit
 -rf --help
 ~/.profile; exit"""
 ENDS = (
-    "look at @README.md",
+    "see @README.md",
     "look at @READ",
     "the word\n/exit",
     "the word /he",
@@ -111,6 +111,23 @@ def test_a_permission_is_allowed_in_a_pane_and_another_denied(stage: PaneStage) 
     found = stage.repo.files(stage.task("one")["head"])
     assert "yes" in found
     assert "no" not in found
+    stage.usage_is_right("one")
+
+
+def test_a_rule_that_denies_is_kept_in_a_pane_without_a_question(stage: PaneStage) -> None:
+    stage.configure(permissions="allow Write, Edit, Bash; deny Bash(touch no*)")
+    one = task("one", "[[as=one]] x [[sh=touch yes]] [[sh=touch no]] [[say=I did what I may.]]")
+    if not stage.face.rules:
+        words = ("run", str(stage.plan(one)), "--trust", "--leave-checkout", "--no-fetch", "--json", "--mode", "pane")
+        assert "in words that a rule could be held against" in stage.stretto(*words, "--agent", stage.kind.name, code=1)
+        return
+    stage.run(one)
+    stage.wait_item("review")
+    found = stage.repo.files(stage.task("one")["head"])
+    assert "yes" in found
+    assert "no" not in found
+    assert "I did what I may." in stage.told("one")["note"], "the turn went on"
+    assert not [e for e in stage.events("item.opened") if e["data"]["kind"] != "review"]
     stage.usage_is_right("one")
 
 

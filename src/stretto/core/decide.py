@@ -213,7 +213,7 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
         return None
     if turn.state is Delivery.UNDELIVERED:
         why = f": {turn.reason}" if turn.reason else ""
-        text = f"it is not known whether this message reached the agent{why}; nothing is sent twice by itself: "
+        text = f"this message is not known to have reached the agent{why}; nothing is sent twice by itself: "
         key = f"undelivered:{turn.n}:{turn.session}:{turn.number}"
         shown = delivery.shortened(turn.text, f"stretto prompt {f.task.id}")
         return ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, key, text + shown, n=turn.n)
