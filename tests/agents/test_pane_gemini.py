@@ -196,3 +196,8 @@ def test_a_folder_is_known_by_the_root_of_its_project(tmp_path: Path) -> None:
     (chats / "session-1-00000000.jsonl").touch()
     assert agent.has_conversation(env, folder)
     assert not agent.has_conversation(env, tmp_path)
+
+
+def test_words_with_which_it_goes_on_by_itself_are_nobodys() -> None:
+    nudge = {"type": "user", "content": [{"text": "[System: You successfully executed a tool but returned nothing.]"}]}
+    assert [signal.type for signal in heard([json.dumps(nudge).encode()])[0]] == ["goes_on"]

@@ -40,6 +40,8 @@ _BUSY, _ASKS = ("✦", "⏲"), "✋"
 _CANCELLED = "Request cancelled."
 #: how the first message of a conversation begins, which nobody wrote
 _CONTEXT = "<session_context>"
+#: how the words begin with which it goes on by itself when a tool was the last of a turn, of a cancelled one as well
+_NUDGE = "[System: "
 
 
 class GeminiTui(Tui):
@@ -123,7 +125,9 @@ def _unframed(line: str) -> str:
 
 def _user(said: dict[str, Any], state: dict[str, Any]) -> Iterator[Signal]:
     text = "\n".join(as_text(as_object(part).get("text")) for part in as_list(said.get("content")))
-    if text.strip() and not text.startswith(_CONTEXT):
+    if text.startswith(_NUDGE):
+        yield Signal("goes_on", {})
+    elif text.strip() and not text.startswith(_CONTEXT):
         yield Signal("turn_started", {"prompt": text, "evidence": "recording"})
 
 

@@ -251,6 +251,8 @@ class Host:
             self.over(dict(signal.data))
         elif signal.type == "refused":
             self.give_up(str(signal.data["reason"]))
+        elif signal.type == "goes_on":
+            self.hold_back()
         elif signal.type == "reply":
             self.tell(str(signal.data["data"]))
         else:
@@ -400,6 +402,12 @@ class Host:
             self.tell(self.tui.stop(self.state))
         else:
             self.press_again(time.monotonic())
+
+    def hold_back(self) -> None:
+        """End what it goes on with by itself after a turn that was interrupted; nothing of a person is in the way."""
+        alone = not self.running and not self.theirs and (self.courier is None or not self.courier.way.touched)
+        if alone and self.turns and self.tui.view(self.pane.look()).working:
+            self.pane.press(*self.tui.interrupt)
 
     def press_again(self, now: float) -> None:
         """The keys that end a turn: some interfaces take the first ones for a dialog that stood over it."""

@@ -119,7 +119,8 @@ class Tui(Protocol):
         ...
 
     def line(self, source: str, line: bytes, state: dict[str, Any]) -> list[Signal]:
-        """What a new line of a source reports. `turn_started` carries `prompt`, as it arrived at the agent.
+        """What a new line of a source reports. `turn_started` carries `prompt`, as it arrived at the agent; `goes_on`
+        says that it goes on by words of its own, which nobody wrote.
 
         While `state` holds `ending`, a turn has said its last word: `turn_ended` with that data is due once the screen
         shows no work any more; what `verdict` holds then replaces parts of it.
