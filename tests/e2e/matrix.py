@@ -211,6 +211,7 @@ LIMITS = {
     ("opencode", "stays"): "sums up and goes on; tries for ever",
     ("qwen", "stays"): "yes; at a limit it tries for long",
     ("gemini", "pane rules"): "takes none: refused",
+    ("gemini", "pane attach"): "yes, or begins anew",
     **{(name, "pane permission"): "yes; a no ends its turn" for name in ("claude", "codex", "gemini")},
     **{(name, "pane words"): "yes, but spaces for tabs" for name in ("claude", "pi")},
     ("gemini", "pane words"): "yes, but reads what an @ names",

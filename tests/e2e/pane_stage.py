@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from tests.e2e.test_attach import LEAVE, Screen
 
 #: seconds: an interface of 600 MB takes its time on a machine that does much else
 PATIENCE = 240.0
+#: seconds after which words that do not stand there are lost
+LOST = 15.0
 #: how a terminal is taken for a whole screen: before that, its keys are lost
 _WHOLE = b"\x1b[?1049h"
 #: what interfaces draw around words
@@ -160,9 +163,20 @@ class PaneStage(RealStage):
         assert screen.ends() == 0
 
     def type(self, id: str, screen: Screen, text: str) -> None:
-        """Type words, until they stand there."""
-        screen.keys(text.encode())
-        self.wait(lambda: self.shows(id, text[-12:]))
+        """Type words, until they stand there: an interface that has just begun may lose them, as a person sees."""
+
+        typed = 0.0
+
+        def stands() -> bool:
+            nonlocal typed
+            if self.shows(id, text[-12:]):
+                return True
+            if time.monotonic() > typed + LOST and not self.shows(id, text[:12]):
+                typed = time.monotonic()
+                screen.keys(text.encode())
+            return False
+
+        self.wait(stands)
 
     # ------------------------------------------------------------ waiting
 
