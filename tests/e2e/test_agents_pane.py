@@ -176,6 +176,8 @@ def test_kill_9_in_a_pane_resumes_the_conversation_and_never_the_prompt(stage: P
     stage.configure()
     stage.run(task("one", BUSY))
     stage.wait_edited("one", "a.txt")
+    edited = Path(stage.task("one")["worktree"]) / "a.txt"
+    stage.wait(lambda: edited.read_text() == "a\n")  # it is there before it is written
     first = stage.session("one")
     pid = {
         "agent": lambda: int(stage.tmux(first, "display-message", "-p", "#{pane_pid}")),
