@@ -11,7 +11,7 @@ import pytest
 
 from stretto import agents
 from stretto.agents.declaration import CAPABILITIES, Declaration
-from stretto.agents.looks import logged_in, look, version_of
+from stretto.agents.looks import logged_in, look, remedy, version_of
 from stretto.config.read import AGENT_TYPES
 from stretto.core.model import AgentSpec
 from stretto.core.who import TIERS, agent_spec, choices
@@ -58,6 +58,12 @@ def test_a_program_is_found_with_its_version(tmp_path: Path) -> None:
     gone = look(AgentSpec("claude", "claude"), {"PATH": str(tmp_path / "bin")})
     assert (gone.path, gone.version) == (None, None)
     assert gone.missing is not None
+    assert remedy(AgentSpec("claude", "claude"), env).startswith("install it")
+    program(tmp_path / "bin", "claude", "true")
+    assert remedy(AgentSpec("claude", "claude"), env) == "choose another with --agent NAME", (
+        "its reason says what to do"
+    )
+    assert remedy(AgentSpec("x", "no such type"), env) == "choose another with --agent NAME"
     assert "not on PATH" in gone.missing
 
 

@@ -498,6 +498,13 @@ def test_doctor_finds_what_is_wrong(stretto: Stretto, home: Path, repo: Reposito
     done = stretto("doctor")
     assert done.returncode == 1
     assert "nonsense" in done.stdout
+    tool = '[agents.own]\ntype = "claude"\ncommand = ["./tool"]\n[roles.implementer]\nagent = "own"\n'
+    (repo.path / "stretto.toml").write_text("schema = 1\n" + tool)
+    assert "npm install" in stretto("doctor").stdout, "it is not there"
+    (repo.path / "tool").write_text("#!/bin/sh\n")
+    found = [c for c in json.loads(stretto("doctor", "--json").stdout)["checks"] if "./tool" in c["text"]]
+    assert ["chmod +x" in c["text"] for c in found] == [True]
+    assert "npm install" not in found[0]["hint"], "it is there, and its reason says what to do"
     assert "daemon.store.commit.before" in json.loads(stretto("doctor", "--failpoints", "--json").stdout)["failpoints"]
 
 
@@ -542,10 +549,28 @@ def test_roles_are_told_by_doctor_and_by_plan_show(stretto: Stretto, home: Path,
         *("implementer", "claude", "m", "pane", "ask")
     ]
     assert two["fallback"] == [{"agent": "gone", "model": None, "permissions": "ask"}]
-    (repo.path / "stretto.toml").write_text("nonsense = 1\n")
-    told = stretto("plan", "show", str(plan))
-    assert (told.returncode, "who does what:" in told.stdout) == (0, False)
-    assert "nonsense" in told.stderr
+    assert stretto("plan", "show", str(plan)).stderr == "", "a task names the role: it is one of the person's own"
+
+
+def test_plan_show_tells_what_is_probably_not_meant(stretto: Stretto, home: Path, repo: Repository) -> None:
+    plan = repo.path.parent / "P.md"
+    plan.write_text("# P\n\n## one: One\nDo.\nAccept: `x` is done.\n")
+    here = 'schema = 1\n[agents.here]\ncommand = ["sh"]\n[roles.implementer]\nagent = "here"\nfallback = ["here"]\n'
+    (repo.path / "stretto.toml").write_text(here + '[roles.implementor]\nagent = "here"\n')
+    told = stretto("plan", "show", str(plan)).stderr
+    assert "no task names the role of [roles.implementor]; did you mean [roles.implementer]?" in told
+    assert "[roles.implementer] fallback names here, which is the role's agent" in told
+    assert "take here out of its fallback" in stretto("doctor").stdout
+    (repo.path / "stretto.toml").write_text('nonsense = 1\n[roles.tester]\npermissions = "allways"\n')
+    done = stretto("plan", "show", str(plan))
+    assert (done.returncode, "who does what:" in done.stdout) == (0, False)
+    (first, *mistakes, hint), text = done.stderr.splitlines(), done.stderr
+    assert (first.startswith("who does what cannot be told"), len(mistakes) >= 2) == (True, True), text
+    assert ["nonsense" in line for line in mistakes].count(True) == 1
+    assert ["allways" in line for line in mistakes].count(True) == 1
+    assert "try again" in hint
+    (repo.path / "stretto.toml").write_text('schema = 1\n[roles.implementer]\nagent = "claud"\n')
+    assert "did you mean `claude`?" in stretto("plan", "show", str(plan)).stderr
 
 
 def unpacked(told: Any) -> dict[str, str]:
@@ -694,13 +719,40 @@ def test_usage_is_a_table_and_says_what_it_leaves_out(stretto: Stretto, stored: 
     assert re.search(r"^m +1 000 +20 +0 +0 +0 +0\.0120 USD$", told, re.MULTILINE)
     assert re.search(r"^mystery .* unknown$", told, re.MULTILINE)
     assert re.search(r"^in all +2 000 ", told, re.MULTILINE)
-    assert "102% of 2000 tokens" in told
-    assert "no price is known of mystery" in told
+    assert "102% of 2 000 tokens" in told
+    assert "no price is known of mystery: give one in [prices]" in told
     assert "prices: yours (2026-11-01)" in told
     assert re.search(r"^in all .*> 0\.0120 USD$", told, re.MULTILINE), "it says that there is more"
     found = json.loads(stretto("usage", "one", "--json").stdout)
     assert found["total"]["cost"] == {"amount": "0.012", "currency": "USD", "source": "table"}
     assert stretto("usage", "--by", "moon").returncode == 2
+
+
+def test_what_has_no_price_is_told_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    from stretto.cli import usage
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    named, nameless = usage._unpriced(["m", "unknown"])
+    assert named == "no price is known of m: give one in [prices], or install stretto[prices]"
+    assert "did not name" in nameless
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    assert list(usage._unpriced(["m"])) == ["no price is known of m: give one in [prices]"]
+    day = {"scope": "day", "of": "2026-01-01", "measure": "cost", "used": 1.8, "limit": 1.0, "share": 1.8}
+    found = {"budgets": [day], "rate": {"tokens_per_s": 0}, "unpriced": [], "total": {"cost": None}, "strong": None}
+    assert usage._remarks(found)[1] == "budget of day 2026-01-01: 180% of 1.00 USD"
+
+
+def test_remarks_are_broken_between_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from stretto.cli.common import note
+
+    text = "These commands come from the repository's configuration or the plan and would run on this machine:"
+    note(text)
+    assert capsys.readouterr().err == f"{text}\n", "what is no terminal gets a line as it is"
+    monkeypatch.setattr("stretto.cli.text.terminal_width", lambda stream: 40)
+    note(f"{text}\n  two")
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert (max(map(len, lines)) <= 40, last) == (True, "  two")
+    assert " ".join(line.strip() for line in lines) == text
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])

@@ -13,6 +13,7 @@ from stretto.core.errors import UsageError
 from stretto.core.model import AgentSpec, CheckSpec
 from stretto.core.plan import Plan
 from stretto.core.plan import parse as parse_plan
+from stretto.core.who import doubts
 
 FULL = """\
 schema = 1
@@ -314,6 +315,18 @@ def test_an_unknown_agent_is_refused_with_a_guess(toml, plan, agent):
     with pytest.raises(UsageError, match="cladue") as caught:
         resolve(load(toml), parse_plan(plan)[0], agent=agent)
     assert caught.value.hint == "did you mean `claude`?"
+
+
+def test_what_is_probably_not_meant_in_roles_is_told():
+    text = "[agents.mine]\ncommand = ['sh']\n[roles.testr]\nmode = 'pane'\n[roles.tester]\nagent = 'mine'\n"
+    frozen = resolve(load(text + "fallback = ['mine', 'claude']\n"), Plan())
+    itself, misspelt = doubts(frozen, ["implementer"])
+    assert "did you mean [roles.tester]?" in misspelt
+    assert "[roles.tester] fallback names mine" in itself
+    assert doubts(frozen, ["testr"]) == [itself], "a task names the role: it is one of the person's own"
+    spare = load("[agents.mine]\ncommand = ['sh']\n[roles.tester]\nfallback = ['mine']\n")
+    assert doubts(resolve(spare, Plan()), []) == []
+    assert doubts(resolve(spare, Plan(), agent="mine"), []) == [], "the call chose it, for this run only"
 
 
 # ---------------------------------------------------------------- init

@@ -304,6 +304,16 @@ def test_the_latest_execution_of_a_check_counts():
     assert isinstance(decide(other, LIMITS).action, act.RunChecks)
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"), [("interrupted", ""), ("by you", ": by you"), ("", ": its process vanished")]
+)
+def test_an_interrupted_turn_is_told_once(reason: str, said: str):
+    turn = rows.turn(result=TurnResult.INTERRUPTED, reason=reason)
+    action = decide(facts(messages=(turn,)), LIMITS).action
+    assert isinstance(action, act.Ask)
+    assert action.text == f"the turn was interrupted{said}"
+
+
 def test_asking_again_gets_a_key_of_its_own():
     answered = rows.item(ItemKind.INTERRUPTED, "interrupted:1", answer={"key": "x"}, closed_at=9.0)
     f = facts(messages=(rows.turn(result=TurnResult.INTERRUPTED),), items=(answered,))

@@ -99,6 +99,7 @@ def test_show_names_what_would_collide():
 def test_show_of_a_chain():
     output, _ = show_command("## a: A\n\n## b: B\n- needs: a\n")
     assert "nothing: each task waits for the one before" in output
+    assert "at once" not in show_command("## a: A\n")[0], "one task has none beside it"
 
 
 def test_show_of_a_plan_with_errors_prints_them():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stretto.core.errors import StrettoError
 from stretto.core.model import Item, State
 from stretto.reads import read
 from stretto.testing.clock import FakeClock
@@ -45,6 +46,13 @@ def notes(spine: Spine) -> list[str]:
 
 def answer(spine: Spine, item: Item, words: str) -> None:
     spine.call("answer", item=item.id, answer=words)
+
+
+def refusal(spine: Spine, task: str) -> StrettoError | None:
+    """Why nobody can go to the terminal of a task; None while another act has it in hand."""
+    with pytest.raises(StrettoError) as refused:
+        spine.call("attach", task=task)
+    return None if refused.value.code == "busy" else refused.value
 
 
 def test_told_at_four_fifths_stopped_before_the_next_turn_and_granted_again(spine: Spine) -> None:
@@ -110,9 +118,13 @@ def test_a_day_holds_over_runs_and_ends(spine: Spine, clock: FakeClock) -> None:
     assert spine.wait_over() == {"one": "landed"}
     spine.folder = spine.folder / "another"
     spine.folder.mkdir()
-    spine.run(plan(task("later")), {"later": turns([write("b.txt", "1")])}, approve="human")
+    told = spine.run(plan(task("later")), {"later": turns([write("b.txt", "1")])}, approve="human")
+    assert [n for n in told["notices"] if "the budget is used up: 600 tokens of 500 tokens for the day" in n]
     (item,) = spine.wait(lambda: [i for i in waiting(spine) if i.kind.value == "budget"])
     assert "for the day" in item.text
+    refused = spine.wait(lambda: refusal(spine, "later"))
+    assert "later has not begun: it waits for your answer: the budget is used up" in refused.message
+    assert (refused.code, refused.hint) == ("no_session", f"stretto answer {item.id}")
     clock.advance(86_400)
     answer(spine, item, "continue")
     spine.wait(lambda: [i.kind.value for i in waiting(spine)] == ["review"])

@@ -94,7 +94,7 @@ def test_no_agent_at_all_is_refused(spine: Spine) -> None:
     configure(spine, '[roles.implementer]\nagent = "missing"\nfallback = ["missing"]\n')
     with pytest.raises(StrettoError, match="no/such/program") as refused:
         spine.run(plan(task("one")))
-    assert refused.value.code == "agent_missing"
+    assert (refused.value.code, str(refused.value.hint).startswith("install it")) == ("agent_missing", True)
 
 
 def test_a_window_that_is_used_up_delays_new_starts_of_that_agents_tasks_only(spine: Spine, clock: FakeClock) -> None:

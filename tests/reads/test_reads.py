@@ -12,10 +12,12 @@ from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import (
     CheckResult,
     Delivery,
+    Item,
     ItemKind,
     Message,
     QueueState,
     Run,
+    Session,
     SessionStatus,
     State,
     TurnResult,
@@ -371,11 +373,22 @@ def test_the_rate_is_that_of_the_time_in_which_agents_worked(ask, store):
     ask.add(rows.run(), rows.started(), rows.session(agent="claude"), began, now)
     with store.write() as tx:
         sql = "INSERT INTO usage (task, session, key, model, input, output, cache_read, cache_write, reasoning, at)"
-        tx.execute(f"{sql} VALUES (?, 's1', 'a', 'm', 80, 20, 0, 0, 0, ?)", rows.UID, NOW - 10)
+        tx.execute(f"{sql} VALUES (?, 's1', 'a', 'm', 80, 20, 7000, 300, 0, ?)", rows.UID, NOW - 10)
         tx.execute(f"{sql} VALUES (?, 's1', 'b', 'm', 9000, 20, 0, 0, 0, ?)", rows.UID, NOW - 900)
-    # 100 tokens in the last five minutes, of which it worked 10 seconds of one turn and 40 of the other
+    # in five minutes 100 tokens besides those of a cache, and 10 seconds of one turn and 40 of the other
     assert ask("usage")["rate"] == {"tokens_per_s": 2.0, "agents": {"claude": 2.0}}
+    nothing = {"tokens_per_s": 0.0, "agents": {}}
     with store.write() as tx:
+        tx.insert(rows.item(ItemKind.PERMISSION, session="s1"))
+    assert ask("usage")["rate"] == nothing, "it waits for the person"
+    with store.write() as tx:
+        tx.update(Item, "i1", answered_at=NOW)
+    assert ask("usage")["rate"]["tokens_per_s"] == 2.0
+    with store.write() as tx:
+        tx.update(Session, "s1", status=SessionStatus.WAITING)
+    assert ask("usage")["rate"] == nothing, "it waits, as its screen says"
+    with store.write() as tx:
+        tx.update(Session, "s1", status=SessionStatus.WORKING)
         tx.update(Message, (rows.UID, 2), ended_at=NOW - 1, result=TurnResult.OK)
     assert ask("usage")["rate"] == {"tokens_per_s": 0.0, "agents": {}}, "a task that is over counts no longer"
 

@@ -76,12 +76,14 @@ class ClaudeAgent:
             skip = parse_permissions(spec.permissions).skip
         except UsageError as error:
             return f"agent {spec.name}: {error.message}"
+        if (missing := why_not_startable(_program(spec)[0], merged, f"agent {spec.name}")) is not None:
+            return missing
         if skip and os.geteuid() == 0 and merged.get("IS_SANDBOX") != "1":
             return (
                 f'agent {spec.name}: Claude Code refuses permissions = "skip" as root; run as another user, '
                 "or set IS_SANDBOX=1 in its env if this machine is a sandbox"
             )
-        return why_not_startable(_program(spec)[0], merged, f"agent {spec.name}")
+        return None
 
     def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
         """One process for the whole session; its first record is the protocol's handshake."""

@@ -41,13 +41,27 @@ def look(spec: AgentSpec, env: Mapping[str, str]) -> Sight:
     said = agents.declared(spec.type)
     merged = {**env, **spec.env}
     missing = agents.find(spec.type).probe(spec, env)
-    program = spec.command[0] if spec.command else said.program
-    path = _path(program, merged) if program else None
+    path = program_of(spec, env)
     own = path is not None and not spec.command and bool(said.version)
     version = version_of([str(path), *said.version], merged) if own else None
     tested = version in said.tested if version is not None and said.tested else None
     login, evidence = logged_in(said, merged)
     return Sight(path, missing, version, tested, login, evidence)
+
+
+def program_of(spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+    """Where the program of an agent is; None: it is not there, or none is named. Raises UsageError: unknown type."""
+    program = spec.command[0] if spec.command else agents.declared(spec.type).program
+    return _path(program, {**env, **spec.env}) if program else None
+
+
+def remedy(spec: AgentSpec, env: Mapping[str, str]) -> str:
+    """What to do about an agent that cannot be started; a program that is there need not be installed."""
+    other = "choose another with --agent NAME"
+    try:
+        return other if program_of(spec, env) else f"install it, or {other}"
+    except StrettoError:
+        return other
 
 
 def _path(program: str, env: Mapping[str, str]) -> str | None:

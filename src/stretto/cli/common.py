@@ -119,5 +119,10 @@ def _not_utf8(name: str, error: UnicodeDecodeError) -> UsageError:
 
 
 def note(text: str) -> None:
-    """A remark beside the result."""
-    click.echo(text, err=True)
+    """A remark beside the result, its lines broken between words where a terminal is too narrow."""
+    from stretto.cli.text import hang, terminal_width
+
+    columns = terminal_width(sys.stderr)
+    for line in text.split("\n"):
+        for part in hang(line, columns):
+            click.echo(part, err=True)

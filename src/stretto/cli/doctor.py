@@ -295,7 +295,8 @@ def _agent(frozen: dict[str, Any], env: dict[str, str], role: str, name: str, st
         yield Finding("agent", WARNING, error.message, error.hint or "")
         return
     if sight.missing is not None:
-        hint = f"{said.install}; or choose another" if said.install else "or choose another"
+        absent = said.install if sight.path is None else ""  # else its reason says what to do
+        hint = f"{absent}; or choose another" if absent else "or choose another"
         missing = f"{sight.missing}; it {stands_by}" if stands_by else sight.missing
         yield Finding("agent", WARNING, missing, f"{hint}: stretto run --agent NAME (see stretto agents)")
         return

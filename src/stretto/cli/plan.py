@@ -83,12 +83,18 @@ def _who(plan: Plan, agent: str | None, mode: str | None) -> dict[str, Assigned]
     from stretto.cli.agents import root_here
     from stretto.cli.roles import frozen_of
     from stretto.core.assigned import assigned
+    from stretto.core.who import doubts
 
     try:
         frozen = frozen_of(root_here(), plan, agent, mode)
     except StrettoError as error:
-        note(f"who does what cannot be told: {clean(error.message)}")
+        first, *others = [clean(line) for line in error.message.splitlines()]
+        note("\n".join([f"who does what cannot be told: {first}", *others]))
+        if error.hint:
+            note(f"  {clean(error.hint)}")
         return {}
+    for text in doubts(frozen, (task.role for task in plan.tasks)):
+        note(clean(text))
     return {task.id: assigned(frozen, task) for task in plan.tasks}
 
 

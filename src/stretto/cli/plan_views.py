@@ -214,6 +214,8 @@ class _View:
     def _together(self) -> list[str]:
         """The most that can run at once, and with whom each task may run."""
         beside = {id: [other for other in self.tasks if self.reach.together(id, other)] for id in self.tasks}
+        if len(self.tasks) == 1:
+            return []
         if not any(beside.values()):
             return ["at once        nothing: each task waits for the one before"]
         lines = []

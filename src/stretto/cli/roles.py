@@ -92,7 +92,12 @@ def _doubt(frozen: Mapping[str, Any], role: str) -> str:
     if role in UNUSED_ROLES:
         return f"take [roles.{role}] out, or name it in a task"
     guess = None if role in WORK_OF_ROLE else closest(role, WORK_OF_ROLE)
-    return f"if it is no role of your own, write [roles.{guess}]" if guess else ""
+    if guess:
+        return f"if it is no role of your own, write [roles.{guess}]"
+    part = frozen["roles"][role]
+    return (
+        f"take {part['agent']} out of its fallback: it is the role's agent" if part["agent"] in part["fallback"] else ""
+    )
 
 
 def standing_by(frozen: Mapping[str, Any]) -> dict[str, list[str]]:

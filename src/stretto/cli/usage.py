@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from stretto.cli.common import complete_tasks, emit, json_option, read
 from stretto.cli.follow import carrying_on, statuses
 from stretto.cli.text import clean, coloured, hang, pad, paint, quota, terminal_width, width
 from stretto.client import Json, connect
+from stretto.core.usage import NAMELESS, amount
 
 KEYS = ("task", "run", "role", "agent", "model", "day", "session", "turn")
 _COLUMNS = ("input", "output", "cache_read", "cache_write", "reasoning")
@@ -118,7 +119,8 @@ def _remarks(found: Json) -> list[str]:
     said = []
     for one in found["budgets"]:
         said.append(
-            f"budget of {one['scope']} {clean(str(one['of']))}: {one['share']:.0%} of {one['limit']:g} {one['measure']}"
+            f"budget of {one['scope']} {clean(str(one['of']))}: {one['share']:.0%} of"
+            f" {amount(one['measure'], one['limit'])}"
         )
     for one in found.get("quotas", ()):
         said.append(f"quota of {clean(str(one['agent']))}: {quota(one)}")
@@ -126,14 +128,24 @@ def _remarks(found: Json) -> list[str]:
         by = ", ".join(f"{clean(agent)} {rate:g}" for agent, rate in found["rate"]["agents"].items())
         said.append(f"now {found['rate']['tokens_per_s']:g} tokens per second ({by})")
     if found["unpriced"]:
-        names = clean(", ".join(found["unpriced"]))
-        said.append(f"no price is known of {names}: give one in [prices], or install stretto[prices]")
+        said += _unpriced(found["unpriced"])
     if found["total"]["cost"] is not None and found["total"]["cost"]["source"] == "table":
         dated = {f"{one['source']} ({one['date'] or 'no date'})" for one in found["prices"]}
         said.append(clean(f"prices: {', '.join(sorted(dated))}"))
     if found["strong"] is not None:
         said.append(clean(_strong(found["strong"])))
     return ["", *said] if said else []
+
+
+def _unpriced(models: Sequence[str]) -> Iterator[str]:
+    """Why some of it has no known cost; who has the table of prices already need not install it."""
+    from importlib.util import find_spec
+
+    if names := [name for name in models if name != NAMELESS]:
+        table = "" if find_spec("genai_prices") else ", or install stretto[prices]"
+        yield f"no price is known of {clean(', '.join(names))}: give one in [prices]{table}"
+    if NAMELESS in models:
+        yield "some of it is of a model that its agent did not name, so its cost is not known"
 
 
 def _strong(one: Json) -> str:

@@ -254,7 +254,8 @@ def turn_over(f: Facts, limits: Limits) -> Decision | None:
     if not turn.settled:
         return Decision(Stage.IMPLEMENT, State.ACTIVE, "its work is being committed", Settle(n=turn.n), "settle")
     if turn.result is TurnResult.INTERRUPTED:
-        text = f"the turn was interrupted: {turn.reason or 'its process vanished'}"
+        why = turn.reason or "its process vanished"  # some agents only say that they were
+        text = "the turn was interrupted" + ("" if why == "interrupted" else f": {why}")
         return ask(f, Stage.IMPLEMENT, ItemKind.INTERRUPTED, f"interrupted:{turn.n}", text, n=turn.n)
     if turn.result is TurnResult.LIMITED and (other := next_agent(f)) is not None:
         return _fall_back(f, other, turn.reason)

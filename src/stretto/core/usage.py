@@ -22,6 +22,8 @@ MEASURES = ("tokens", "cost", "minutes")
 SCOPES = ("task", "run", "day")
 #: the share of a budget at which the person is told
 WARN = 0.8
+#: what stands for a model that nobody named
+NAMELESS = "unknown"
 _MILLION = 1_000_000
 _NO_PRICES: Mapping[str, Price] = MappingProxyType({})
 
@@ -91,7 +93,7 @@ def bill(parts: Iterable[Part], prices: Mapping[str, Price] = _NO_PRICES) -> Bil
             cost += price.of(part.usage)
             sources.add("table")
         elif part.usage.tokens:
-            unknown.add(part.model or "unknown")
+            unknown.add(part.model or NAMELESS)
     source = None if not sources else "agent" if sources == {"agent"} else "table"
     used = Usage(*(sum(getattr(part.usage, kind) for part in found) for kind in _KINDS))
     return Bill(used, cost if sources else None, source, tuple(sorted(unknown)))

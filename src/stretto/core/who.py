@@ -138,6 +138,29 @@ def unused_roles(config: Mapping[str, Any], named: Iterable[str]) -> list[str]:
     return [role for role in idle if role not in wanted and roles.get(role, {}).get("said")]
 
 
+def doubts(config: Mapping[str, Any], named: Iterable[str]) -> list[str]:
+    """What is probably not meant in the roles that the file describes, a sentence each.
+
+    A role that no task names (`named` are those that tasks do) and that is nearly called as one that stretto knows; and
+    a role whose agent is to take over from itself.
+    """
+    from stretto.core.finding import closest  # reading a state needs no guesses
+
+    wanted, found = set(named), []
+    for role, part in config.get("roles", {}).items():
+        if not part.get("said"):
+            continue
+        guess = None if role in WORK_OF_ROLE or role in wanted else closest(role, WORK_OF_ROLE)
+        if guess:
+            found.append(f"no task names the role of [roles.{role}]; did you mean [roles.{guess}]?")
+        own = part["agent"] if "agent" in part["said"] or not config.get("agent") else None
+        if own in part["fallback"]:
+            found.append(
+                f"[roles.{role}] fallback names {own}, which is the role's agent: it takes over from others only"
+            )
+    return found
+
+
 def mode_of(config: Mapping[str, Any], role: str, said: str | None) -> str:
     """How stretto speaks with the agent of a task that says this itself: `stream` or `pane`."""
     part = part_of(config, role)

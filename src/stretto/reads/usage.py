@@ -185,9 +185,10 @@ def quotas(db: Reader, now: float) -> list[Json]:
 
 
 def _rate(db: Reader, tasks: list[Task], now: float) -> Json:
-    """Tokens per second of the sessions that work now, in all and by agent.
+    """Tokens per second of the sessions that work now, in all and by agent; one that waits for the person does not.
 
-    Of each: what it used in the last minutes, over the time that it was in turns meanwhile.
+    Of each: what it read anew and wrote in the last minutes, over the time that it was in turns meanwhile. What comes
+    from a cache, or goes to one, is most of the tokens and says nothing of how fast an agent is.
     """
     agents = _agents(db, tasks)
     rates: dict[str, float] = defaultdict(float)
@@ -197,11 +198,15 @@ def _rate(db: Reader, tasks: list[Task], now: float) -> Json:
         working = (
             "SELECT session, SUM(COALESCE(ended_at, ?) - MAX(delivered_at, ?)) AS seconds FROM messages"  # noqa: S608 (our words)
             f" WHERE task IN ({marks}) AND kind = 'turn' AND delivered_at IS NOT NULL AND COALESCE(ended_at, ?) > ?"
-            " AND (ended_at IS NOT NULL OR state = 'delivered') GROUP BY session HAVING COUNT(ended_at) < COUNT(*)"
+            " AND (ended_at IS NOT NULL OR state = 'delivered')"
+            " AND NOT EXISTS (SELECT 1 FROM sessions WHERE id = messages.session AND status = 'waiting')"
+            " AND NOT EXISTS (SELECT 1 FROM items WHERE items.session = messages.session AND closed_at IS NULL"
+            " AND answered_at IS NULL AND kind IN ('question', 'permission'))"
+            " GROUP BY session HAVING COUNT(ended_at) < COUNT(*)"
         )
         seconds = {r["session"]: float(r["seconds"]) for r in db.rows(working, now, since, *chunk, now, since)}
         used = (
-            "SELECT session, SUM(input + output + cache_read + cache_write) AS tokens FROM usage"  # noqa: S608 (our words)
+            "SELECT session, SUM(input + output) AS tokens FROM usage"  # noqa: S608 (our words)
             f" WHERE task IN ({marks}) AND at > ? GROUP BY session"
         )
         for row in db.rows(used, *chunk, since):

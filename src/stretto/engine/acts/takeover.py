@@ -39,6 +39,8 @@ def attach(parts: Parts, f: Facts, *, look: bool) -> Session:
     session = f.session
     if session is not None and session.ended_at is None and session.mode == PANE and _alive(parts, session):
         return session
+    if session is None:
+        raise _not_begun(f)
     if look:
         raise StrettoError(
             f"{f.task.id} is not in a pane, so there is nothing to look at",
@@ -47,7 +49,7 @@ def attach(parts: Parts, f: Facts, *, look: bool) -> Session:
             hint=f"stretto logs -f {f.task.id}; without --read-only it is taken over",
         )
     spec = agent_of(f)
-    if session is None or f.task.workspace is None or taken_up(session, spec.name) is None:
+    if f.task.workspace is None or taken_up(session, spec.name) is None:
         raise StrettoError(
             f"{f.task.id} has no conversation that could be taken over",
             code="no_session",
@@ -67,6 +69,18 @@ def attach(parts: Parts, f: Facts, *, look: bool) -> Session:
         with parts.store.read() as db:
             session = db.one(Session, "id = ?", session.id) or session
     return new_session(parts, f, session, attended=PATIENCE)
+
+
+def _not_begun(f: Facts) -> StrettoError:
+    """Why there is no conversation yet, as far as the person is the reason."""
+    asked = next(iter(f.open_items), None)
+    why = "" if asked is None else f": it waits for your answer: {asked.text.splitlines()[0][:200]}"
+    return StrettoError(
+        f"the agent of {f.task.id} has not begun{why}",
+        code="no_session",
+        object=f.task.uid,
+        hint=f"stretto explain {f.task.id}" if asked is None else f"stretto answer {asked.id}",
+    )
 
 
 def _running(f: Facts) -> StrettoError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto import trust
+from stretto.agents.looks import remedy
 from stretto.core import driver
 from stretto.core.errors import StrettoError
 from stretto.core.model import AgentSpec
@@ -74,10 +75,9 @@ def _face(agent: Agent, spec: AgentSpec) -> Interactive:
 
 
 def _require(agent: Agent, spec: AgentSpec, env: Mapping[str, str], *, insists: bool) -> None:
-    if (reason := agent.probe(spec, {**os.environ, **env})) is not None:
-        raise StrettoError(
-            reason, code="agent_missing", object=spec.name, hint="install it, or choose another with --agent NAME"
-        )
+    around = {**os.environ, **env}
+    if (reason := agent.probe(spec, around)) is not None:
+        raise StrettoError(reason, code="agent_missing", object=spec.name, hint=remedy(spec, around))
     if spec.permissions == SKIP and not insists:
         raise StrettoError(
             f"{spec.name} would never ask, and a driver runs in no sandbox",

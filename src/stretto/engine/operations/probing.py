@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from stretto.agents.looks import remedy
 from stretto.core.assigned import assigned
 from stretto.core.errors import StrettoError
 from stretto.core.model import AgentSpec
@@ -38,7 +39,7 @@ def probe_agents(engine: Engine, config: Mapping[str, Any], tasks: Iterable[Plan
                 str(reasons[first]),
                 code="agent_missing",
                 object=first,
-                hint="install it, or choose another with --agent NAME",
+                hint=remedy(specs[0], env),
             )
         for name, reason in reasons.items():
             if reason is not None:

@@ -13,6 +13,7 @@ from stretto.core import graph
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.finding import Finding
 from stretto.core.plan import Plan, errors, parse
+from stretto.core.who import doubts
 from stretto.engine.operations import base, sandboxes, templates, unbuilt
 from stretto.engine.operations.common import Args, words
 from stretto.git.repository import Repository
@@ -62,7 +63,8 @@ def resolve(git: Repository, args: Args, plan: Plan | None = None) -> Resolved:
     frozen = {**frozen, "prompts": own} if own else frozen
     unbuilt.refuse(frozen, plan)
     frozen, told = sandboxes.settle(frozen, plan.tasks, unsandboxed=bool(args.get("unsandboxed")))
-    notices = (*notes, *differing, *told, *unbuilt.notices(frozen, plan), *_compose(git, tip, frozen))
+    doubtful = doubts(frozen, (task.role for task in plan.tasks))
+    notices = (*notes, *differing, *told, *doubtful, *unbuilt.notices(frozen, plan), *_compose(git, tip, frozen))
     return Resolved(plan, frozen, name, base.require_base(git, name), target, notices)
 
 

@@ -21,6 +21,7 @@ from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Kind, Run
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors, role_of_kind
+from stretto.core.usage import exceeded
 from stretto.engine.engine import Engine
 from stretto.engine.operations import base, change, checkouts, common, sandboxes, sharing, trusting
 from stretto.engine.operations.captures import captured, joined, secrets_of, with_own
@@ -29,6 +30,7 @@ from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import Resolved, refuse, resolve
 from stretto.git.repository import Repository
 from stretto.reads import find
+from stretto.reads.picture import places
 from stretto.store.sqlite import Writer
 from stretto.workspace import databases
 
@@ -72,6 +74,7 @@ def _start(
             target=run.target,
         )
     engine.parts.secrets.keep(run.id, secrets_of(run, args))
+    spent = _used_up(engine, run)
     engine.reconciler.nudge(None)
     return {
         "run": run.id,
@@ -83,8 +86,21 @@ def _start(
             *missing,
             *base.notices(about),
             *checkouts.notices(git, run),
+            *spent,
         ],
     }
+
+
+def _used_up(engine: Engine, run: Run) -> list[str]:
+    """The budget that forbids the first turns of a run's tasks already; only one of the day can."""
+    with engine.store.read() as db:
+        facts = [place.facts for place in places(db, {run.id}, engine.clock.now()).values()]
+    for f in facts:
+        level = exceeded(f.spent, f.items)
+        if level is not None and level.scope == "day":
+            then = "its tasks fail" if run.approve == "auto" else "each task asks you before it begins (stretto inbox)"
+            return [f"the budget is used up: {level.text}; {then}"]
+    return []
 
 
 def _check(
