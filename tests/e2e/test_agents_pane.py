@@ -239,7 +239,7 @@ def test_a_stream_session_is_taken_over_in_its_interface_and_handed_back(stage: 
     stage.wait(lambda: stage.ready("one"))
     stage.type("one", screen, '[[as=one]] y [[write path=b.txt text="b"]] [[say=By hand.]]')
     stage.stretto("send", "one", '[[as=one]] z [[write path=c.txt text="c\\n"]] [[say=Back.]]')
-    stage.wait(lambda: "at its terminal" in stage.task("one")["reason"])
+    stage.wait(lambda: "in its terminal" in stage.task("one")["reason"])
     screen.keys(b"\r")
     worktree = Path(stage.task("one")["worktree"])
     stage.wait(lambda: (worktree / "b.txt").exists())

@@ -96,6 +96,28 @@ def stage(home: Path, repo: Repository, tmp_path: Path) -> Iterator[Stage]:
         processes.require_none(str(home))
 
 
+def test_a_dialog_that_the_person_leaves_open_holds_nothing_up(stage: Stage) -> None:
+    """Its program asks at its start what only its own terminal answers; the stream session asks nothing of the kind."""
+    script = stage.folder / "script.json"
+    script.write_text(
+        json.dumps({"tasks": {"one": {"turns": [{"steps": [write("a.txt")]}, {"steps": [write("b.txt")]}]}}})
+    )
+    odd = f'type = "scripted"\ncommand = ["{script}"]\nenv = {{COMPOSER_HABITS = "blind=Do you trust this folder?"}}\n'
+    stage.repo.commit("An odd one", {"stretto.toml": f"[agents.odd]\n{odd}"})
+    stage.run(task("one", "Do it."), words=("--agent", "odd"))
+    stage.wait_item("review")
+    screen = attach(stage)
+    screen.shows(b"Esc to cancel")
+    item = stage.wait_item("question")
+    stage.stretto("answer", item["id"], "yes", code=2)
+    stage.stretto("send", "one", "And one more.")
+    screen.keys(LEAVE)
+    assert screen.ends() == 0
+    stage.wait(lambda: "b.txt" in stage.repo.files(stage.task("one")["head"]))
+    assert sessions(stage) == [("stream", 1), ("pane", 2), ("stream", 3)]
+    stage.wait(lambda: item["id"] not in [each["id"] for each in stage.inbox()])
+
+
 def start(stage: Stage, turns: list[Any], mode: str = "stream") -> None:
     script = stage.folder / "script.json"
     script.write_text(json.dumps({"tasks": {"one": {"turns": turns}}}))
@@ -124,7 +146,7 @@ def test_a_stream_session_is_taken_over_and_handed_back(stage: Stage) -> None:
     stage.wait(lambda: (worktree / "b.txt").exists())
     screen.shows(b"done: 0")
     stage.stretto("send", "one", "And one more.")
-    stage.wait(lambda: "at its terminal" in stage.task("one")["reason"])
+    stage.wait(lambda: "in its terminal" in stage.task("one")["reason"])
     assert not (worktree / "c.txt").exists()
     screen.keys(LEAVE)
     assert screen.ends() == 0

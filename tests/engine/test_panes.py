@@ -170,6 +170,19 @@ def test_a_dialog_becomes_a_question_and_its_answer_a_key(spine: Spine) -> None:
     assert json.loads(report[0]) == {"dialog": "2"}
 
 
+def test_a_dialog_that_only_its_own_terminal_answers_takes_no_answer(spine: Spine) -> None:
+    habits(spine, "blind=Do you trust this folder?")
+    (spine.folder / "script.json").write_text(json.dumps({"tasks": {"a": turns([write("a.txt", "a\n")])}}))
+    spine.run(PLAN, agent="odd", approve="human")
+    item = spine.wait_item("question")
+    assert "Do you trust this folder?" in item.text
+    with pytest.raises(StrettoError, match="only its own terminal answers") as caught:
+        spine.call("answer", item=item.id, answer="yes")
+    assert caught.value.hint == f"stretto attach {item.task}"
+    assert [one.id for one in spine.items()] == [item.id], "it stays until it is answered there"
+    spine.cancel_open()
+
+
 def test_who_has_no_interface_is_refused_before_anything_begins(spine: Spine) -> None:
     spine.repo.commit("Settings", {"stretto.toml": '[agents.odd]\ntype = "acp"\ncommand = ["/bin/true"]\n'})
     with pytest.raises(StrettoError, match="cannot run in a pane") as caught:

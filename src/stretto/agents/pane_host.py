@@ -52,6 +52,7 @@ from stretto.core import delivery
 from stretto.core.delivery import Act, Look
 from stretto.core.errors import StrettoError
 from stretto.core.evidence import Sign, Source, What
+from stretto.core.model import OWN_TERMINAL
 from stretto.interfaces import Signal
 from stretto.terminal import ends, launch
 from stretto.terminal.pane import Courier, Facts, Pane
@@ -77,8 +78,6 @@ _CALM = 0.6
 _STRANGE, _TAKEN = 8.0, 2.0
 #: seconds that a dialog may take to open a field for words
 _OPENING = 20.0
-#: what is said of a dialog that we cannot answer
-_ELSEWHERE = "answer it in its own terminal: stretto attach"
 #: seconds after which what a title still says is told once more, and from words to the Enter behind them
 _AGAIN, _SETTLE = 5.0, 0.4
 #: how often a screen of the program's start is passed by, and the keys of an interrupt are pressed
@@ -147,6 +146,7 @@ class Host:
                 continue
             self.work(facts)
             if self.left_alone(facts, began):
+                self.withdraw()
                 return 0
         return 0
 
@@ -180,7 +180,9 @@ class Host:
         if not self.attended or facts.clients:
             self.seen = self.seen or facts.clients > 0
             return False
-        idle = not self.view.working and self.view.dialog is None and self.courier is None and not self.running
+        dialog = self.view.dialog  # one that only this terminal answers, and the person has left it, holds up nothing
+        idle = not self.view.working and self.courier is None and not self.running
+        idle = idle and (dialog is None or not (dialog.answerable or dialog.permission))
         return idle and (self.seen or time.monotonic() - began > self.attended)
 
     def finished(self, facts: Facts) -> bool:
@@ -427,8 +429,8 @@ class Host:
             return
         late = self.answered and time.monotonic() - self.answered > (_OPENING if self.saying else _TAKEN)
         if self.asked is not None and (dialog != self.asked[1] or late):  # one that stays asks once more
-            say(Signal("withdrawn", {"request": self.asked[0]}))
-            self.asked, self.idle = None, False
+            self.withdraw()
+            self.idle = False
         if dialog is None or self.asked is not None:
             return
         if self.saying and dialog.words == ():
@@ -442,10 +444,25 @@ class Host:
         # it may ask before the proof is seen that our message began its turn
         begun = self.running or (self.courier is not None and self.courier.way.touched)
         kind = "permission" if begun and dialog.permission else "question"
-        text = dialog.text if dialog.options or dialog.words is not None else f"{dialog.text}\n\n{_ELSEWHERE}"
-        keys = {key: key for key, _ in dialog.options}
-        asked = {"kind": kind, "request": self.asked[0], "text": text, "options": list(dialog.options), "keys": keys}
-        say(Signal("asked", asked))
+        say(
+            Signal(
+                "asked",
+                {
+                    "kind": kind,
+                    "request": self.asked[0],
+                    "text": dialog.text,
+                    "options": list(dialog.options),
+                    "keys": {key: key for key, _ in dialog.options},
+                    OWN_TERMINAL: not dialog.answerable,
+                },
+            )
+        )
+
+    def withdraw(self) -> None:
+        """Nobody asks any more what a dialog asked."""
+        if self.asked is not None:
+            say(Signal("withdrawn", {"request": self.asked[0]}))
+        self.asked = None
 
     def answer(self, request: str, key: str | None, words: str) -> None:
         """Press what the answer needs, if the dialog is still there."""
@@ -463,7 +480,7 @@ class Host:
             else:
                 self.enter(words)
         else:
-            say(Signal("notice", {"text": f"the dialog does not take this answer: {_ELSEWHERE}"}))
+            say(Signal("notice", {"text": "the dialog does not take this answer: only its own terminal does"}))
 
     def enter(self, words: str) -> None:
         """Words for a dialog, as one line."""

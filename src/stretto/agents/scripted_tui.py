@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agents.hooks import Report
-from stretto.agents.tui import Place, Tui, View, boxed, numbered
+from stretto.agents.tui import Place, Tui, View, boxed, numbered, unnumbered
 from stretto.core.evidence import What
 from stretto.interfaces import Signal
 from stretto.terminal.screen import Screen
 
 _FOLDED = re.compile(r"\[Pasted text \+\d+ characters\]")
+_KEYS = re.compile(r"Esc to cancel")
 #: the file of its report, in the folder that the host gives it
 LOG = "composer.jsonl"
 
@@ -31,7 +32,7 @@ class ScriptedTui(Tui):
             composer=text,
             folded=text is not None and bool(_FOLDED.fullmatch(text)),
             working="esc to interrupt" in screen.foot,
-            dialog=numbered(screen) if text is None else None,
+            dialog=(numbered(screen) or unnumbered(screen, _KEYS)) if text is None else None,
         )
 
     def title(self, title: str) -> What | None:

@@ -40,6 +40,11 @@ class Dialog:
     words: tuple[str, ...] | None = field(default=None, compare=False)
     id: str = ""
 
+    @property
+    def answerable(self) -> bool:
+        """Whether it can be answered from elsewhere than its terminal."""
+        return bool(self.options) or self.words is not None
+
 
 @dataclass(frozen=True, slots=True)
 class View:

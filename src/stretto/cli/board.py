@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from stretto.cli.text import age, clean, clip, duration, pad, paint, timestamp, width, wrap
+from stretto.cli.text import age, clean, clip, duration, hang, pad, paint, timestamp, width, wrap
 from stretto.core.quick import dataclass
 
 TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
@@ -318,8 +318,11 @@ def item_line(item: Json, canvas: Canvas) -> str:
 def command(item: Json) -> str:
     """The command that answers an item, with its possible answers.
 
+    A dialog that only the agent's own terminal answers: the command that opens that.
     In parentheses, so that a line pasted as it stands is an error to every shell: `approve | cancel` would approve.
     """
+    if item.get("terminal"):
+        return f"stretto attach {clean(item['task'])}"
     keys = [str(option["key"]) for option in item.get("options", ())]
     words = [f'{key} "TEXT"' if key == "send-back" else key for key in keys]
     if item["kind"] == "question" or not words:
@@ -332,12 +335,14 @@ def item_block(item: Json, canvas: Canvas) -> list[str]:
     task = clean(item["task"])
     head = f"{item['id']} · {item['kind']} · {task} · waits {duration(item.get('waiting_s') or 0)}"
     lines = [canvas.paint(canvas.fit(head), "bold")]
-    lines += [_plain(line, canvas) for line in wrap(clean(item["text"], lines=True).strip(), canvas.columns, "  ")]
-    options = [(str(option["key"]), clean(str(option["text"]))) for option in item.get("options", ())]
+    # what others say stands behind a bar, so that no line of theirs can pass for one of ours
+    bar = "  │ " if canvas.unicode else "  | "
+    lines += [_plain(line, canvas) for line in wrap(clean(item["text"], lines=True).strip(), canvas.columns, bar)]
+    options = [(str(option["key"]), " ".join(clean(str(option["text"])).split())) for option in item.get("options", ())]
     most = max((width(key) for key, _ in options), default=0)
     for key, text in options:
-        told = f"{pad(key, most)}  {text}" if text and text != key else key
-        lines += [_plain(line, canvas) for line in wrap(told, canvas.columns, "    ")]
+        told = f"    {pad(key, most)}  {text}" if text and text != key else f"    {key}"
+        lines += [_plain(line, canvas) for line in hang(told, canvas.columns, " " * (most + 2))]
     look = item.get("look") or f"stretto {_LOOK.get(item['kind'], 'explain')} {task}"
     lines.append(canvas.paint(f"  look:   {look}", "dim"))
     return [*lines, canvas.paint("  answer: " + _plain(command(item), canvas), "cyan")]

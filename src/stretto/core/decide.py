@@ -221,7 +221,7 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
         if _held(f):
             return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused")
         if _attended(f):
-            why = "you are at its terminal; it gets this when you leave"
+            why = "it is open for you in its terminal (stretto attach); it gets this when you have left that"
             return Decision(Stage.IMPLEMENT, State.ACTIVE, why, cause="deliver")
         if must_hand_over(f) and not shim_dead(f):
             why = f"{agent_of(f).name} ({role_of(f)}) gets it next; the session before ends"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stretto.core.errors import UsageError
-from stretto.core.model import Item, ItemKind
+from stretto.core.model import OWN_TERMINAL, Item, ItemKind
 from stretto.core.quick import dataclass
 
 _WORDS: dict[str, str] = {
@@ -54,8 +54,15 @@ class Reply:
 def understand(item: Item, answer: str) -> Reply:
     """Read what the person typed: an option's key, an option's text, or their own words.
 
-    Raises UsageError when it is empty, or free text for an item that takes only its options.
+    Raises UsageError when it is empty, or free text for an item that takes only its options, and for a dialog that only
+    the agent's own terminal answers.
     """
+    if item.payload.get(OWN_TERMINAL):
+        raise UsageError(
+            f"item {item.id} is a dialog of the agent's program that only its own terminal answers",
+            object=item.id,
+            hint=f"stretto attach {item.task}",
+        )
     words = answer.strip()
     if not words:
         raise UsageError("the answer is empty", object=item.id, hint=f"stretto answer {item.id} KEY")

@@ -363,6 +363,10 @@ class Message:
     head: str | None = None
 
 
+#: the key of an item's payload that says: only the agent's own terminal answers it
+OWN_TERMINAL = "terminal"
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What waits for the person. `payload` holds what the answer needs (request id, turn, generation)."""

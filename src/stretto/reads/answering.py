@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 
-from stretto.core.model import CheckResult, Item, ItemKind
+from stretto.core.model import OWN_TERMINAL, CheckResult, Item, ItemKind
 from stretto.reads.picture import Place
 
 
 def answer_command(item: Item) -> str:
     """The exact command that answers an item in the usual way."""
+    if item.payload.get(OWN_TERMINAL):
+        return f"stretto attach {item.task}"
     keys = [key for key, _ in item.options]
     if not keys:
         return f'stretto answer {item.id} "…"'

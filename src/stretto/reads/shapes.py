@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from stretto.core.facts import Facts
-from stretto.core.model import Check, Entry, Item, Session, Usage
+from stretto.core.model import OWN_TERMINAL, Check, Entry, Item, Session, Usage
 from stretto.core.who import WORKTREE, badges, isolation, sandbox
 from stretto.reads.picture import Place
 from stretto.store.sqlite import Reader
@@ -169,6 +169,7 @@ def item_json(i: Item, title: str, now: float) -> Json:
         "at": iso(i.opened_at),
         "waiting_s": age(i.opened_at, now),
         "session": i.session,
+        "terminal": bool(i.payload.get(OWN_TERMINAL)),
     }
 
 

@@ -2,8 +2,9 @@
 
 It is what a person sees of the scripted agent in a pane, and it misbehaves on demand: COMPOSER_HABITS holds words
 separated by `;`. `hold=FILE` draws nothing until the file is there; `draft=TEXT` begins with a text in the composer;
-`dialog=TEXT` begins with a dialog over it; `swallow=N` takes no notice of the first N Enters; `deaf` forgets what is
-sent; `mute` reports nothing; `quit` ends when something is sent; `stumble=N` fails at its first N starts.
+`dialog=TEXT` begins with a dialog over it, `blind=TEXT` with one that has no numbers; `swallow=N` takes no notice of
+the first N Enters; `deaf` forgets what is sent; `mute` reports nothing; `quit` ends when something is sent;
+`stumble=N` fails at its first N starts.
 It reports in the file composer.jsonl of STRETTO_PANE_FOLDER, a JSON object a line: began {prompt}, text {text}, ended
 {code, interrupted}.
 """
@@ -37,7 +38,7 @@ class Composer:
         self.habits = dict(word.partition("=")[::2] for word in said if word)
         self.argv = list(argv)
         self.draft, self.log = self.habits.get("draft", ""), ["", "  a scripted agent"]
-        self.dialog = self.habits.get("dialog", "")
+        self.dialog = self.habits.get("dialog") or self.habits.get("blind", "")
         self.swallow = int(self.habits.get("swallow", "0"))
         self.turn = int(os.environ.get("STRETTO_TURN_OFFSET", "0"))
         self.child: subprocess.Popen[bytes] | None = None
@@ -50,7 +51,9 @@ class Composer:
         size = os.get_terminal_size(0)
         rule = "─" * size.columns
         if self.dialog:
-            below = [rule, f" {self.dialog}", " ❯ 1. Yes", "   2. No", "", " Esc to cancel"]
+            numbers = ("", "") if "blind" in self.habits else ("1. ", "2. ")
+            options = [f" ❯ {numbers[0]}Yes", f"   {numbers[1]}No"]
+            below = [rule, f" {self.dialog}", *options, "", " Esc to cancel"]
         else:
             shown = self.draft if len(self.draft) <= SHOWN else f"[Pasted text +{len(self.draft)} characters]"
             rows = [
