@@ -32,30 +32,28 @@ def probe_agents(engine: Engine, config: Mapping[str, Any], tasks: Iterable[Plan
         resolving[confined, who.resolver_mode, tuple(s.name for s in who.resolvers)] = who.resolvers
     for (confined, mode, _), specs in wanted.items():
         env = {**given, **IN_SANDBOX} if confined else given
-        reasons = {spec.name: _reason(engine, spec, mode, env) for spec in specs}
+        reasons = {spec.name: _refusal(engine, spec, mode, env) for spec in specs}
         first, left = specs[0].name, [name for name, reason in reasons.items() if reason is None]
-        if not left:
-            raise StrettoError(
-                str(reasons[first]),
-                code="agent_missing",
-                object=first,
-                hint=remedy(specs[0], env),
-            )
         for name, reason in reasons.items():
             if reason is not None:
+                if not left:
+                    raise reason  # the first one's
                 then = f"{left[0]} takes its tasks" if name == first else f"it cannot take over from {first}"
-                notices[name] = f"{reason}; {then}"
+                notices[name] = f"{reason.message}; {then}"
     for (confined, mode, _), specs in resolving.items():
         env = {**given, **IN_SANDBOX} if confined else given
         for spec in specs:
-            if (reason := _reason(engine, spec, mode, env)) is not None:
-                notices.setdefault(spec.name, f"{reason}; it is to resolve conflicts")
+            if (reason := _refusal(engine, spec, mode, env)) is not None:
+                notices.setdefault(spec.name, f"{reason.message}; it is to resolve conflicts")
     return list(notices.values())
 
 
-def _reason(engine: Engine, spec: AgentSpec, mode: str, env: dict[str, str]) -> str | None:
+def _refusal(engine: Engine, spec: AgentSpec, mode: str, env: dict[str, str]) -> StrettoError | None:
     """Why an agent cannot be started; None: it can."""
     try:
-        return engine.parts.agent(adapter_of(spec.type, mode)).probe(spec, env)
+        reason = engine.parts.agent(adapter_of(spec.type, mode)).probe(spec, env)
     except StrettoError as error:
-        return error.message
+        return error
+    if reason is None:
+        return None
+    return StrettoError(reason, code="agent_missing", object=spec.name, hint=remedy(spec, env))
