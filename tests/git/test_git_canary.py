@@ -199,6 +199,7 @@ def calls(world: dict[str, Any]) -> dict[str, Callable[[Repository], object]]:
         "tree_of": lambda r: r.tree_of(base),
         "parents": lambda r: r.parents(main),
         "is_ancestor": lambda r: r.is_ancestor(base, side),
+        "private": lambda r: r.private(base, side),
         "merge_base": lambda r: r.merge_base(main, side),
         "contains_all": lambda r: r.contains_all(main, [base, side]),
         "count": lambda r: r.count(base, side),

@@ -150,6 +150,15 @@ def test_a_tmux_that_cannot_start_says_why(short_folder: Path) -> None:
         Terminal(short_folder / "tmux", os.environ, "no-such-tmux").start("one", ["/bin/cat"], short_folder)
 
 
+def test_how_a_program_ended_is_always_known(terminal: Terminal, short_folder: Path) -> None:
+    """tmux now and then misses the end of one that hardly began, and leaves it a zombie."""
+    terminal.start("one", ["/bin/cat"], short_folder)
+    pane = Pane(terminal, "one")
+    for code in range(1, 41):
+        terminal.respawn("one", ["/bin/sh", "-c", f"exit {code}"], short_folder)
+        wait_for(lambda code=code: pane.facts().code == code, what=lambda: repr(pane.facts()))  # type: ignore[misc]
+
+
 # ---------------------------------------------------------------- delivery
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +55,7 @@ class Pane:
         said = self._terminal.command("display-message", "-p", "-t", self._id, _FACTS).split("\t", 5)
         self._tty, self._title = said[4], said[5]
         controls = self._terminal.command("list-clients", "-F", "#{client_control_mode}")
-        return Facts(
+        facts = Facts(
             dead=said[0] == "1",
             code=int(said[1]) if said[1].isdigit() else None,
             signal=int(said[2]) if said[2].isdigit() else None,
@@ -61,6 +63,15 @@ class Pane:
             title=said[5],
             clients=controls.split("\n").count("0"),
         )
+        if facts.dead and facts.code is None and facts.signal is None:
+            self._remind()
+        return facts
+
+    def _remind(self) -> None:
+        """Let the server look which of its programs have ended: now and then the signal that says so passes it by."""
+        server = int(self._terminal.command("display-message", "-p", "-t", self._id, "#{pid}"))
+        with suppress(OSError):
+            os.kill(server, signal.SIGCHLD)  # whoever has no children of that kind takes no notice
 
     def look(self) -> Screen:
         """What stands on its screen; its title as `facts` saw it last."""
