@@ -25,7 +25,7 @@ Specification.
   More than 300 processes beyond the limit there never are: the group refuses them, or the process namespace, where the
   kernel numbers each by itself. What of this cannot be made is left out; looking is always done.
 - Nothing of this touches what is said: bytes are passed on, and end when either side ends. What had been sent inside
-  when the sandbox ends is passed on before this program ends, for a second at most.
+  when the sandbox ends is passed on before this program ends, for three seconds at most.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ PROXY_PORT = 3128
 #: connections at once; seconds for a head of a request and for a connection to a host; seconds between looks
 MOST, PATIENCE, EVERY = 256, 30.0, 0.4
 #: seconds for which the last bytes of what has ended are passed on
-LAST = 1.0
+LAST = 3.0
 LOOPBACK = "127.0.0.1"
 
 
