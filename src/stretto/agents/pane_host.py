@@ -12,9 +12,7 @@ Specification.
   after an interrupt the screen is believed alone. Turns that the person begins in the terminal belong to no message;
   their end is told (`worked`).
 - What the agent does is judged by the daemon: what hooks and files report is passed on as signs (core/evidence.py).
-- A dialog becomes a question, and is withdrawn when it is gone. An answer is given only to the dialog that it was asked
-  for, seen right before the key; one that stands there afterwards is asked about anew, as another question. What only
-  its own terminal can answer, and a screen that stands still and makes no sense, is told as a question without options.
+- A dialog becomes a question (pane_dialogs.py); without options, so does a screen that stands still and makes no sense.
 - Screens of a program's start that ask nothing of the person are passed by as they stand, a few times at the most.
 - A program that fails before it has ever shown a composer, a dialog or work is started once more: interfaces give up
   when a busy terminal answers them late. Nothing was typed then, so nothing is said twice.
@@ -28,7 +26,6 @@ whether it arrived. The session is over then, and the message is not sent again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import select
@@ -46,13 +43,13 @@ if __name__ == "__main__":  # a program of its own: our package is found from he
 
 from stretto.agents import hooks
 from stretto.agents.channel import Channel, Line
+from stretto.agents.pane_dialogs import TAKEN, Dialogs
 from stretto.agents.tails import Tails
 from stretto.agents.tui import Dialog, Place, Tui, View
 from stretto.core import delivery
 from stretto.core.delivery import Act, Look
 from stretto.core.errors import StrettoError
 from stretto.core.evidence import Sign, Source, What
-from stretto.core.model import OWN_TERMINAL
 from stretto.interfaces import Signal
 from stretto.terminal import ends, launch
 from stretto.terminal.pane import Courier, Facts, Pane
@@ -74,12 +71,10 @@ NO_TERMINAL = 69
 _BUSY, _WORKING, _QUIET = 0.05, 0.25, 1.0
 #: seconds without work on the screen after which an interrupted turn, or one that said its last word, is over
 _CALM = 0.6
-#: seconds for which a screen that makes no sense stands still until the person is told; for which an answer is awaited
-_STRANGE, _TAKEN = 8.0, 2.0
-#: seconds that a dialog may take to open a field for words
-_OPENING = 20.0
-#: seconds after which what a title still says is told once more, and from words to the Enter behind them
-_AGAIN, _SETTLE = 5.0, 0.4
+#: seconds for which a screen that makes no sense stands still until the person is told
+_STRANGE = 8.0
+#: seconds after which what a title still says is told once more
+_AGAIN = 5.0
 #: how often a screen of the program's start is passed by, and the keys of an interrupt are pressed
 _STEPS = 8
 #: seconds that a dead program's exit status may take
@@ -108,12 +103,10 @@ class Host:
         self.running = self.interrupted = self.theirs = False
         self.view = View()
         self.calm_since: float | None = None
-        self.asked: tuple[str, Dialog] | None = None
-        self.asks, self.answered, self.saying = 0, 0.0, ""
         self.still: tuple[float, tuple[str, ...]] = (0.0, ())
         self.steps, self.titled = _STEPS, ""
         self.told: tuple[What | None, float] = (None, 0.0)
-        self.typed = self.passed = self.pressed = 0.0
+        self.passed = self.pressed = 0.0
         self.turns = self.presses = self.overs = 0
         self.attended = float(spec.get("attended") or 0)
         self.seen, self.dead_since = False, 0.0
@@ -129,6 +122,7 @@ class Host:
         where = (self.spec["name"], program, Path(self.spec["folder"]))
         self.terminal.start(*where)
         self.pane = Pane(self.terminal, self.spec["name"])
+        self.dialogs = Dialogs(self.pane, say)
         began = time.monotonic()
         Path(self.spec["socket"]).with_name("ready").touch(mode=0o600)
         say(Signal("started", {"conversation": self.place.conversation}))
@@ -146,7 +140,7 @@ class Host:
                 continue
             self.work(facts)
             if self.left_alone(facts, began):
-                self.withdraw()
+                self.dialogs.withdraw()
                 return 0
         return 0
 
@@ -283,7 +277,10 @@ class Host:
         working = self.view.working or self.view.dialog is not None or self.view.composer is None
         self.calm_since = None if working else self.calm_since or now
         calm = self.calm_since is not None and now - self.calm_since >= _CALM
-        self.dialogs()
+        # it may ask before the proof is seen that our message began its turn
+        begun = self.running or (self.courier is not None and self.courier.way.touched)
+        if self.dialogs.see(self.view.dialog, begun=begun):
+            self.idle = False
         if calm and "ending" in self.state:
             self.over({**self.state["ending"], **self.state.get("verdict", {})})
         elif calm and self.interrupted and self.running:
@@ -302,7 +299,7 @@ class Host:
         view = self.tui.view(screen)
         for told in self.tui.met(screen, self.state) if not self.turns else ():
             say(told)
-        if view.pass_by and self.steps and now - self.passed > _TAKEN and not self.turns:
+        if view.pass_by and self.steps and now - self.passed > TAKEN and not self.turns:
             self.steps, self.passed = self.steps - 1, now
             self.pane.press(*view.pass_by)
         self.shown = self.shown or view.working or view.composer is not None or view.dialog is not None
@@ -381,9 +378,9 @@ class Host:
             say(Signal("turn_started", {"evidence": self.began or "session file"}))
             self.running, self.calm_since = True, None
             self.turns += 1
-            if self.asked is not None and not self.answered:  # it asked before the proof was seen, and still does
-                what = What.PERMISSION if self.asked[1].permission else What.ASKING
-                self.saw(Sign(what, Source.PROTOCOL, time.time(), self.spec["generation"], self.asked[1].text[:200]))
+            if (dialog := self.dialogs.open) is not None:  # it asked before the proof was seen, and still does
+                what = What.PERMISSION if dialog.permission else What.ASKING
+                self.saw(Sign(what, Source.PROTOCOL, time.time(), self.spec["generation"], dialog.text[:200]))
         self.courier, self.began = None, None
 
     def give_up(self, why: str) -> None:
@@ -398,7 +395,8 @@ class Host:
             self.give_up("it was interrupted before it was sent")
             return
         self.interrupted, self.calm_since = True, None
-        self.saying, self.typed, self.presses = "", 0.0, _STEPS
+        self.dialogs.let_go()
+        self.presses = _STEPS
         if self.channel is not None:
             self.presses = 0
             self.tell(self.tui.stop(self.state))
@@ -413,79 +411,13 @@ class Host:
 
     def press_again(self, now: float) -> None:
         """The keys that end a turn: some interfaces take the first ones for a dialog that stood over it."""
-        if self.presses and now - self.pressed > _TAKEN:
+        if self.presses and now - self.pressed > TAKEN:
             self.presses, self.pressed = self.presses - 1, now
             self.pane.press(*self.tui.interrupt)
 
-    def dialogs(self) -> None:
-        """Ask what a dialog asks; withdraw what nobody asks any more."""
-        dialog = self.view.dialog
-        if self.typed and (dialog is None or dialog.words != ()):
-            self.typed = 0.0  # it went away under the words: Enter would mean something else
-        if self.typed:
-            if time.monotonic() - self.typed > _SETTLE:
-                self.typed, self.answered = 0.0, time.monotonic()
-                self.pane.press("Enter")
-            return
-        late = self.answered and time.monotonic() - self.answered > (_OPENING if self.saying else _TAKEN)
-        if self.asked is not None and (dialog != self.asked[1] or late):  # one that stays asks once more
-            self.withdraw()
-            self.idle = False
-        if dialog is None or self.asked is not None:
-            return
-        if self.saying and dialog.words == ():
-            self.enter(self.saying)
-            self.asked, self.saying, self.answered = ("", dialog), "", time.monotonic()
-            return
-        self.saying = ""
-        self.asks, self.answered = self.asks + 1, 0.0
-        digest = hashlib.sha256(repr((dialog.text, dialog.options)).encode()).hexdigest()[:8]
-        self.asked = (f"{self.asks}-{digest}", dialog)
-        # it may ask before the proof is seen that our message began its turn
-        begun = self.running or (self.courier is not None and self.courier.way.touched)
-        kind = "permission" if begun and dialog.permission else "question"
-        say(
-            Signal(
-                "asked",
-                {
-                    "kind": kind,
-                    "request": self.asked[0],
-                    "text": dialog.text,
-                    "options": list(dialog.options),
-                    "keys": {key: key for key, _ in dialog.options},
-                    OWN_TERMINAL: not dialog.answerable,
-                },
-            )
-        )
-
-    def withdraw(self) -> None:
-        """Nobody asks any more what a dialog asked."""
-        if self.asked is not None:
-            say(Signal("withdrawn", {"request": self.asked[0]}))
-        self.asked = None
-
     def answer(self, request: str, key: str | None, words: str) -> None:
-        """Press what the answer needs, if the dialog is still there."""
-        found = self.tui.view(self.pane.look()).dialog or self.view.dialog
-        if self.asked is None or self.asked[0] != request or found != self.asked[1]:
-            say(Signal("notice", {"text": "the dialog that was answered is gone; its answer was not used"}))
-            return
-        self.answered = time.monotonic()
-        if key is not None and key in found.keys:
-            self.pane.press(*found.keys[key])
-        elif key is None and found.words is not None:
-            if found.words:  # they are said to what opens then
-                self.saying = words
-                self.pane.press(*found.words)
-            else:
-                self.enter(words)
-        else:
-            say(Signal("notice", {"text": "the dialog does not take this answer: only its own terminal does"}))
-
-    def enter(self, words: str) -> None:
-        """Words for a dialog, as one line."""
-        self.pane.paste(" ".join(delivery.clean(words).split()))
-        self.typed = time.monotonic()
+        """Give an answer to the dialog that stands on the screen now."""
+        self.dialogs.answer(request, key, words, self.tui.view(self.pane.look()).dialog or self.view.dialog)
 
 
 def say(signal: Signal) -> None:
