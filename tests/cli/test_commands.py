@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tests.support.repository import Repository
 from tests.support.waiting import wait_for
 from tests.support.world import ROOT, STRETTO
 
+Json = dict[str, Any]
 Stored = Callable[..., None]
 READS = ("status", "inbox", "next", "queue", "events", "wait", "explain one", "messages one", "prompt one", "env one")
 
@@ -691,19 +692,34 @@ def test_usage_is_watched_and_told_after_each_change_only(stored: Stored, repo: 
         db.close()
 
     use("a")
-    words = [*STRETTO, "usage", "--watch", "--json"]
-    watching = subprocess.Popen(words, cwd=repo.path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert watching.stdout is not None
+    with watched(repo, "usage", "--watch") as answers:
         for count in (1000, 2000, 3000):
-            assert json.loads(watching.stdout.readline())["total"]["input"] == count
+            assert next(answers)["total"]["input"] == count
             use(str(count))
-        watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=30)
-        assert watching.returncode == 130
-    finally:
-        watching.kill()
-        watching.wait()
+
+
+def test_a_watch_in_a_pipe_tells_at_once(stored: Stored, repo: Repository) -> None:
+    stored(rows.run(), rows.started("one"))
+    with watched(repo, "watch") as answers:
+        assert [task["id"] for task in next(answers)["tasks"]] == ["one"]
+
+
+@contextmanager
+def watched(repo: Repository, *words: str) -> Iterator[Iterator[Json]]:
+    """What a command says that goes on until Ctrl-C: into a pipe, with Python's own way of holding output back."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    out, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    watching = subprocess.Popen(
+        [*STRETTO, *words, "--json"], cwd=repo.path, env=environment, stdout=out, stderr=nowhere, text=True
+    )
+    with watching:
+        try:
+            assert watching.stdout is not None
+            yield (json.loads(line) for line in watching.stdout)
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(timeout=30) == 130
+        finally:
+            watching.kill()
 
 
 def test_usage_is_a_table_and_says_what_it_leaves_out(stretto: Stretto, stored: Stored, home: Path) -> None:

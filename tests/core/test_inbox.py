@@ -94,3 +94,17 @@ def test_one_word_that_is_no_option_of_a_review_is_a_slip(word):
         understand(item, word)
     assert understand(item, f"send-back {word}") == Reply("send-back", word)
     assert understand(item, f"make it {word}") == Reply("send-back", f"make it {word}")
+
+
+@pytest.mark.parametrize(("word", "key"), [("1", "allow"), ("2", "always"), ("3", "deny"), ("Always", "always")])
+def test_an_option_of_a_permission_goes_by_its_place_too(word, key):
+    item = rows.item(kind=ItemKind.PERMISSION, options=(("allow", "Once"), ("always", "Always"), ("deny", "No")))
+    assert understand(item, word) == Reply(key, "")
+
+
+@pytest.mark.parametrize("word", ["4", "0", "yes", "ok"])
+def test_one_word_that_is_no_option_of_a_permission_refuses_nothing(word):
+    item = rows.item(kind=ItemKind.PERMISSION, options=options(ItemKind.PERMISSION))
+    with pytest.raises(UsageError, match="has no option"):
+        understand(item, word)
+    assert understand(item, f"deny {word}") == Reply("deny", word)

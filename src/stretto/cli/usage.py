@@ -42,6 +42,7 @@ def usage_command(task: str | None, by: str, run: str | None, every: bool, watch
             if found is not None and now != last:
                 click.echo("\x1b[H\x1b[2J" if in_place else "", nl=False)
                 _show(found, by, as_json)
+                sys.stdout.flush()
                 last = now
 
 

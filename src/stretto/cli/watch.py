@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -33,6 +34,7 @@ def watch_command(run: str | None, every: bool, as_json: bool) -> None:
                 screen.tick()
             elif as_json:
                 emit(status)
+                sys.stdout.flush()
             else:
                 screen.show(status)
 

@@ -54,6 +54,7 @@ class Reply:
 def understand(item: Item, answer: str) -> Reply:
     """Read what the person typed: an option's key, an option's text, or their own words.
 
+    A permission's options go by their place as well: 2 is the second that is shown, as with questions.
     Raises UsageError when it is empty, or free text for an item that takes only its options, and for a dialog that only
     the agent's own terminal answers.
     """
@@ -72,14 +73,17 @@ def understand(item: Item, answer: str) -> Reply:
     if item.kind is ItemKind.QUESTION:
         _refuse_unknown_number(item, words)
         return Reply(None, words)
+    if item.kind is ItemKind.PERMISSION and words in _places(item):
+        return Reply(_places(item)[words], "")
     keys = [key for key, _ in item.options]
     head, _, rest = words.partition(" ")
     if head.rstrip(":") in keys and head.rstrip(":") in {"send-back", "deny"}:
         return Reply(head.rstrip(":"), rest.strip())
     if "send-back" in keys:
-        _refuse_one_word(item, words, keys)
+        _refuse_one_word(item, words, keys, "send-back")
         return Reply("send-back", words)
     if item.kind is ItemKind.PERMISSION:
+        _refuse_one_word(item, words, keys, "deny")
         return Reply("deny", words)
     raise UsageError(
         f"item {item.id} takes one of: {', '.join(keys)}",
@@ -88,13 +92,20 @@ def understand(item: Item, answer: str) -> Reply:
     )
 
 
-def _refuse_one_word(item: Item, words: str, keys: list[str]) -> None:
-    """One word that is no option is a slip of the hand, too: it would cost a turn, and `yes` would send work back."""
+def _places(item: Item) -> dict[str, str]:
+    return {str(place): key for place, (key, _) in enumerate(item.options, 1)}
+
+
+def _refuse_one_word(item: Item, words: str, keys: list[str], otherwise: str) -> None:
+    """One word that is no option is a slip of the hand, too: it would cost a turn, and `yes` would refuse the work.
+
+    `otherwise`: the key for which more words are taken.
+    """
     if len(words.split()) == 1:
         raise UsageError(
             f"item {item.id} has no option {words}, only {', '.join(keys)}",
             object=item.id,
-            hint=f'choose one, or say more: stretto answer {item.id} "send-back {words}"',
+            hint=f'choose one, or say more: stretto answer {item.id} "{otherwise} {words}"',
         )
 
 
