@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stretto.core.errors import StrettoError
+from stretto.core.limited import moment
 from stretto.core.model import Run, TurnResult
 from stretto.engine.pump import record_quota
 from stretto.reads import read
@@ -82,6 +83,50 @@ def test_without_another_agent_it_waits_and_the_person_decides(spine: Spine, clo
     spine.wait(lambda: spine.task("later").admitted_at is not None)
 
 
+def used_up(spine: Spine, agent: str, seconds: float) -> str:
+    """Let an agent have told that its vendor's window is used up; when that begins anew, in words."""
+    with spine.engine.store.write() as tx:
+        record_quota(tx, agent, "r/t", {"window": "5h", "used": 1.0, "resets_at": tx.now + seconds, "exhausted": True})
+        return moment(tx.now + seconds)
+
+
+def test_all_agents_that_are_limited_are_named_with_the_end_of_their_windows(spine: Spine, clock: FakeClock) -> None:
+    late = '[agents.late]\ncommand = ["sh", "-c", "echo closed for today; exit 75"]\n'
+    configure(spine, late + '[roles.implementer]\nagent = "busy"\nfallback = ["missing", "late"]\n')
+    end = used_up(spine, "late", 7200)
+    run = spine.run(plan(task("one")), approve="human")["run"]
+    item = spine.wait_item("failure")
+    who = f"no agent is left for it now: busy is limited, missing cannot be started, late is limited until {end}"
+    assert item.text.splitlines()[0] == who
+    assert item.text.splitlines()[1].startswith("busy: ")
+    assert "/no/such/program" in item.text.splitlines()[2]
+    spine.wait(lambda: spine.state("one") == ("waiting", f"failure: {who}"))
+    assert spine.call_read("status", run=run)["tasks"][0]["reason"] == f"failure: {who}"
+    assert spine.call_read("explain", task="one")["reason"] == f"failure: {who}"
+    assert spine.call_read("inbox", run=run)["inbox"][0]["text"] == item.text
+    told = [[(one["agent"], one["limited"]) for one in e.data["passed"]] for e in spine.events("agent.replaced")]
+    assert told == [[("busy", True)], [("missing", False)]]
+
+
+def test_an_agent_that_was_passed_over_is_named_with_the_one_that_is_limited_next(spine: Spine) -> None:
+    configure(
+        spine,
+        '[agents.late]\ncommand = ["sh", "-c", "exit 75"]\n[roles.implementer]\nagent = "spare"\nfallback = ["late"]\n',
+    )
+    end = used_up(spine, "spare", 1800)
+    spine.run(plan(task("one")), approve="human")
+    first = spine.wait_item("failure").text.splitlines()[0]
+    assert first == f"no agent is left for it now: spare is limited until {end}, late is limited"
+
+
+def test_a_task_that_waits_for_limited_agents_names_them_with_the_end_of_their_windows(spine: Spine) -> None:
+    configure(spine, '[roles.implementer]\nagent = "busy"\nfallback = ["spare"]\n')
+    ends = [used_up(spine, agent, seconds) for agent, seconds in (("busy", 900), ("spare", 7200))]
+    run = spine.run(plan(task("one")))["run"]
+    reason = spine.call_read("status", run=run)["tasks"][0]["reason"]
+    assert reason == f"busy is limited until {ends[0]}, spare is limited until {ends[1]}; tried again in 900 s"
+
+
 def test_a_missing_agent_is_told_at_the_start_and_replaced(spine: Spine) -> None:
     configure(spine, '[roles.implementer]\nagent = "missing"\nfallback = ["spare"]\n')
     told = spine.run(plan(task("one")))
@@ -109,7 +154,7 @@ def test_a_window_that_is_used_up_delays_new_starts_of_that_agents_tasks_only(sp
         asked = {"run": spine.task("one").run, "now": clock.now()}
         shown = {one["agent"]: one for one in read("usage", db, asked)["quotas"]}
         reasons = {one["id"]: one["reason"] for one in read("status", db, asked)["tasks"]}
-    assert reasons["one"] == "other is limited by the vendor; tried again in 900 s"
+    assert reasons["one"] == f"other is limited until {moment(clock.now() + 900)}; tried again in 900 s"
     assert (shown["other"]["exhausted"], shown["other"]["used"], shown["spare"]["used"]) == (True, 1.0, 0.5)
     clock.advance(901)
     spine.engine.reconciler.nudge(None)

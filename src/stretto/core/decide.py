@@ -35,6 +35,7 @@ from stretto.core.budget_rules import over_budget, within_budget
 from stretto.core.checkout_rules import left_branch, outside, taken
 from stretto.core.decision import Decision, ask, finish, first_line, listed, shim_dead
 from stretto.core.facts import Facts, Limits
+from stretto.core.limited import nobody_left
 from stretto.core.model import (
     FAILURES,
     CheckResult,
@@ -261,6 +262,8 @@ def turn_over(f: Facts, limits: Limits) -> Decision | None:
         return _fall_back(f, other, turn.reason)
     if not _went_well(f):
         text = f"the agent's turn failed: {turn.reason or 'no reason given'}"
+        if turn.result is TurnResult.LIMITED and f.turned_away:
+            text = nobody_left(f.turned_away)
         return ask(f, Stage.IMPLEMENT, ItemKind.FAILURE, f"failure:{turn.n}", text, "continue", n=turn.n)
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stretto.core.landing import OPEN
+from stretto.core.limited import TurnedAway
 from stretto.core.model import (
     SATISFIES_NEED,
     Approval,
@@ -71,6 +72,7 @@ class Facts:
     """Rows about one task, read in one transaction.
 
     `ahead`: the id of the task that has the main checkout, or comes before this one, which wants it, too.
+    `turned_away`: after a turn for which the vendor took no more, the agents that would not do up to now, in order.
     """
 
     task: Task
@@ -86,6 +88,7 @@ class Facts:
     keep_landed: bool = False
     spent: Spent | None = None
     ahead: str | None = None
+    turned_away: tuple[TurnedAway, ...] = ()
     observed: Observed = field(default_factory=Observed)
 
     @property

@@ -12,6 +12,7 @@ from stretto.core.admission import Admission, Candidate, admit
 from stretto.core.decide import decide
 from stretto.core.decision import Decision
 from stretto.core.facts import Facts, limits_of
+from stretto.core.limited import Limit
 from stretto.core.model import State, Task
 from stretto.core.quick import dataclass
 from stretto.core.usage import budgets
@@ -110,7 +111,7 @@ def _admission(
     decisions: Mapping[str, Decision],
     since: Mapping[str, float],
     now: float,
-    limits: Mapping[str, float],
+    limits: Mapping[str, Limit],
 ) -> Admission:
     if not facts:
         return Admission((), {}, 0)
@@ -120,7 +121,7 @@ def _admission(
     return admit(candidates, run.open_limit, now, limits_of(run, facts[0].task))
 
 
-def _candidate(f: Facts, decision: Decision, since: float, limits: Mapping[str, float], now: float) -> Candidate:
+def _candidate(f: Facts, decision: Decision, since: float, limits: Mapping[str, Limit], now: float) -> Candidate:
     t = f.task
     return Candidate(
         uid=t.uid,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from stretto.core.admission import EXHAUSTED_FOR, LIMITED_FOR
 from stretto.core.facts import Facts, Observed, expand_needs
-from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task
-from stretto.core.who import in_checkout
+from stretto.core.limited import Limit, TurnedAway
+from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task, TurnResult
+from stretto.core.who import choices_of, fallback_of, in_checkout
 from stretto.core.workspace_commands import MIGRATE, TIMEOUT
 from stretto.store.sqlite import Reader
 
@@ -54,7 +56,7 @@ def load(
                 observed=observe(task, session) if observe else Observed(),
             )
         )
-    return found
+    return [_with_turned_away(db, f) if _is_limited(f) else f for f in found]
 
 
 def _ahead(db: Reader, tasks: Sequence[Task]) -> dict[str, str]:
@@ -77,8 +79,33 @@ def _ahead(db: Reader, tasks: Sequence[Task]) -> dict[str, str]:
     return found
 
 
-def limited(db: Reader, now: float) -> dict[str, float]:
-    """Agents whose vendor took no more a short while ago, and has not since: name -> when it is tried again."""
+def _is_limited(f: Facts) -> bool:
+    return f.task.outcome is None and f.turn is not None and f.turn.result is TurnResult.LIMITED
+
+
+def _with_turned_away(db: Reader, f: Facts) -> Facts:
+    """The facts with all agents that would not do, the present one last, and when their windows begin anew."""
+    from dataclasses import replace  # it takes longer to import than most states take to read
+
+    names = choices_of(f)[: f.task.attempts.get(fallback_of(f), 0) + 1]
+    passed: dict[str, Any] = {}
+    for row in db.rows("SELECT data FROM events WHERE task = ? AND type = 'agent.replaced' ORDER BY id", f.task.uid):
+        passed |= {one["agent"]: one for one in json.loads(row["data"]).get("passed", ())}
+    turn = f.turn
+    if turn is not None and names:
+        passed[names[-1]] = {"reason": turn.reason}
+    ends = {str(row["agent"]): row["ends"] for row in db.rows(_ENDS, (turn and turn.ended_at) or 0.0)}
+    away = [(name, passed.get(name, {})) for name in names]
+    told = (TurnedAway(n, one.get("reason", ""), ends.get(n), one.get("limited", True)) for n, one in away)
+    return replace(f, turned_away=tuple(told))
+
+
+#: when the windows that are used up begin anew, by agent; those that have since a given time are none
+_ENDS = "SELECT agent, MAX(resets_at) AS ends FROM quotas WHERE exhausted AND resets_at > ? GROUP BY agent"
+
+
+def limited(db: Reader, now: float) -> dict[str, Limit]:
+    """Agents whose vendor took no more a short while ago, and has not since, by name."""
     found = db.rows(
         "SELECT s.agent AS agent, MAX(CASE WHEN m.result = 'limited' THEN m.ended_at END) AS at,"
         " MAX(CASE WHEN m.result = 'ok' THEN m.ended_at END) AS well"
@@ -87,23 +114,22 @@ def limited(db: Reader, now: float) -> dict[str, float]:
         now - LIMITED_FOR,
     )
     told = [(str(r["agent"]), r["at"], r["well"]) for r in found if r["at"] is not None]
-    limits = {agent: float(at) + LIMITED_FOR for agent, at, well in told if well is None or well < at}
+    limits = {agent: Limit(float(at) + LIMITED_FOR) for agent, at, well in told if well is None or well < at}
     # a window that is used up: until it begins anew, but at the latest after a while somebody tries
-    full = "SELECT agent, MIN(resets_at, at + ?) AS until FROM quotas WHERE exhausted AND resets_at > ? AND at + ? > ?"
-    for row in db.rows(full, EXHAUSTED_FOR, now, EXHAUSTED_FOR, now):
-        agent = str(row["agent"])
-        limits[agent] = max(limits.get(agent, 0.0), float(row["until"]))
+    for row in db.rows("SELECT agent, resets_at, at FROM quotas WHERE exhausted AND resets_at > ?", now):
+        known, ends = limits.get(str(row["agent"]), Limit(0.0)), float(row["resets_at"])
+        again, ends = min(ends, float(row["at"]) + EXHAUSTED_FOR), max(ends, known.ends or 0.0)
+        if again > now:
+            limits[str(row["agent"])] = Limit(max(known.again, again), ends)
     return limits
 
 
-def why_limited(names: Sequence[str], limits: Mapping[str, float], now: float) -> str:
+def why_limited(names: Sequence[str], limits: Mapping[str, Limit], now: float) -> str:
     """Why nothing new is given to any of these agents now; empty if one of them takes it."""
     if not limits or any(name not in limits for name in names):
         return ""
-    seconds = min(limits[name] for name in names) - now
-    return (
-        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} limited by the vendor; tried again in {seconds:.0f} s"
-    )
+    who = ", ".join(str(TurnedAway(name, ends=limits[name].ends)) for name in names)
+    return f"{who}; tried again in {min(limits[name].again for name in names) - now:.0f} s"
 
 
 def check_specs(config: Mapping[str, Any], task: Task) -> tuple[CheckSpec, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from stretto.core import inbox
 from stretto.core.actions import Action, Apply, Approve, Ask, Compose, FallBack, Finish, Warn
 from stretto.core.answers import Consequence, consequence
 from stretto.core.facts import Facts
+from stretto.core.limited import TurnedAway
 from stretto.core.model import (
     Approval,
     Delivery,
@@ -161,18 +162,25 @@ def fall_back(parts: Parts, f: Facts, action: FallBack) -> None:
         now = tx.one(Task, "uid = ?", f.task.uid)
         if now is None or now.attempts != f.task.attempts:
             return
-        count_fall(tx, f, 1, action.reason)
+        count_fall(tx, f, [TurnedAway(agent_of(f).name, action.reason)])
         if turn is not None:
             add_turn(tx, f.task.uid, Origin.RESUME, text)
 
 
-def count_fall(tx: Writer, f: Facts, by: int, reason: str) -> Facts:
-    """Note that so many agents of a task would not do; the facts with the one that is left."""
+def count_fall(tx: Writer, f: Facts, passed: Sequence[TurnedAway]) -> Facts:
+    """Note which agents of a task, from the present one on, would not do; the facts with the one that is left."""
     before, counter = agent_of(f), fallback_of(f)
-    attempts = {**f.task.attempts, counter: f.task.attempts.get(counter, 0) + by}
+    attempts = {**f.task.attempts, counter: f.task.attempts.get(counter, 0) + len(passed)}
     changed = replace(f, task=replace(f.task, attempts=attempts))
     tx.update(Task, f.task.uid, attempts=changed.task.attempts)
-    tx.event("agent.replaced", task=f.task.uid, agent=agent_of(changed).name, instead_of=before.name, reason=reason)
+    tx.event(
+        "agent.replaced",
+        task=f.task.uid,
+        agent=agent_of(changed).name,
+        instead_of=before.name,
+        reason="; ".join(one.why for one in passed),
+        passed=[{"agent": one.agent, "reason": one.why, "limited": one.limited} for one in passed],
+    )
     return changed
 
 

@@ -21,6 +21,7 @@ from stretto.core.actions import Deliver, Interrupt, Recover, Stop
 from stretto.core.errors import StrettoError
 from stretto.core.evidence import What
 from stretto.core.facts import Facts
+from stretto.core.limited import TurnedAway
 from stretto.core.model import (
     AgentSpec,
     Delivery,
@@ -237,7 +238,7 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
     One whose vendor took no more a moment ago is passed over only for another that can be started.
     """
     env = environment.captured(parts, f.run) | ({} if sandbox(f) == NO_SANDBOX else IN_SANDBOX)
-    reasons = []
+    passed: list[TurnedAway] = []
     with parts.store.read() as db:
         limits = limited(db, parts.clock.now())
     first = None
@@ -246,14 +247,14 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
     for fallen, name in list(enumerate(choices_of(f)))[start:]:
         spec = agent_of(replace(f, task=replace(f.task, attempts={**f.task.attempts, counter: fallen})))
         reason = _probe(parts, f, spec, env)
-        if reason is not None:
-            reasons.append(reason)
-        elif name not in limits:
-            return _fall(parts, f, fallen - start, reasons or [f"{agent_of(f).name} is limited by its vendor"])
-        elif first is None:
-            first = fallen
+        if reason is None and name not in limits:
+            return _fall(parts, f, passed)
+        if reason is None and first is None:
+            first = fallen - start
+        passed.append(TurnedAway(name, reason or f"{name} is limited by its vendor", limited=reason is None))
     if first is not None:
-        return _fall(parts, f, first - start, reasons)
+        return _fall(parts, f, passed[:first])
+    reasons = [*(f"{name} would not do before" for name in choices_of(f)[:start]), *(one.why for one in passed)]
     raise StrettoError("; ".join(reasons), code="agent_missing", object=agent_of(f).name, hint="stretto doctor")
 
 
@@ -270,11 +271,11 @@ def _probe(parts: Parts, f: Facts, spec: AgentSpec, env: dict[str, str]) -> str 
         return error.message
 
 
-def _fall(parts: Parts, f: Facts, by: int, reasons: list[str]) -> Facts:
-    if by == 0:
+def _fall(parts: Parts, f: Facts, passed: list[TurnedAway]) -> Facts:
+    if not passed:
         return f
     with parts.store.write() as tx:
-        return count_fall(tx, f, by, "; ".join(reasons))
+        return count_fall(tx, f, passed)
 
 
 def taken_up(old: Session | None, agent: str) -> str | None:

@@ -1,0 +1,49 @@
+"""Agents that take nothing now: who, why, and until when, in the words that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stretto.core.quick import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """An agent that would not do. `ends`: when its vendor's window begins anew (s since the epoch), if it said so.
+
+    `limited` False: it could not be started. `why`: what it said, or what was said of it.
+    """
+
+    agent: str
+    why: str = ""
+    ends: float | None = None
+    limited: bool = True
+
+    def __str__(self) -> str:
+        if not self.limited:
+            return f"{self.agent} cannot be started"
+        return f"{self.agent} is limited" + (f" until {moment(self.ends)}" if self.ends is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """An agent to which nothing new is given before `again`; `ends` as in `TurnedAway`. Seconds since the epoch."""
+
+    again: float
+    ends: float | None = None
+
+
+def moment(at: float) -> str:
+    """An instant for a sentence, to the minute."""
+    from datetime import UTC, datetime  # few states name an instant
+
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def nobody_left(found: Sequence[TurnedAway]) -> str:
+    """Why a task has no agent any more: all of them in the first line, then what each said."""
+    who = ", ".join(map(str, found))
+    if len(found) == 1:
+        return who + (f": {found[0].why}" if found[0].why else "")
+    said = "".join(f"\n{one.agent}: {one.why}" for one in found if one.why)
+    return f"no agent is left for it now: {who}{said}"
