@@ -12,7 +12,7 @@ import pytest
 from stretto.core.errors import StrettoError
 from stretto.core.model import TurnResult, Usage
 from stretto.reads.shapes import usage_of
-from tests.engine.spine import Spine, plan, running, task
+from tests.engine.spine import Spine, plan, running, task, turns, write
 
 #: takes its message from a file that is named to it, leaves a ledger, and may lie about how it went
 TOOL = """
@@ -116,3 +116,13 @@ def test_a_nul_in_words_reaches_nobody(spine: Spine) -> None:
     texts = [message.text for message in spine.messages(row.id)]
     assert "more" in texts[-1]
     assert "\0" not in "".join(texts)
+
+
+def test_relative_paths_of_agents_start_at_the_repository_whatever_folder_the_daemon_is_in(spine: Spine) -> None:
+    table = '[agents.own]\ncommand = ["./own.sh"]\n[agents.player]\ntype = "scripted"\ncommand = ["script.json"]\n'
+    script = json.dumps({"tasks": {"two": turns([write("two.txt", "2\n")])}})
+    spine.repo.write({"own.sh": "#!/bin/sh\necho 1 > one.txt\n", "script.json": script, "stretto.toml": table})
+    (spine.repo.path / "own.sh").chmod(0o755)
+    spine.repo.commit("Agents of its own")
+    spine.run(plan(task("one", agent="own"), task("two", agent="player")))
+    assert spine.wait_over() == {"one": "landed", "two": "landed"}

@@ -237,7 +237,8 @@ def _with_agent(parts: Parts, f: Facts) -> Facts:
 
     One whose vendor took no more a moment ago is passed over only for another that can be started.
     """
-    env = environment.captured(parts, f.run) | ({} if sandbox(f) == NO_SANDBOX else IN_SANDBOX)
+    env = {**environment.captured(parts, f.run), "STRETTO_ROOT": f.run.root}
+    env |= {} if sandbox(f) == NO_SANDBOX else IN_SANDBOX
     passed: list[TurnedAway] = []
     with parts.store.read() as db:
         limits = limited(db, parts.clock.now())
