@@ -10,6 +10,7 @@ Specification.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -106,6 +107,7 @@ def boot_time() -> float:
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform.startswith("linux") else 0.0
 
 
+@functools.cache
 def boot_id() -> str:
     """Names the present boot of this machine; start times of another boot mean nothing."""
     if _LINUX:

@@ -11,7 +11,7 @@ import pytest
 from stretto.core.errors import StrettoError
 from stretto.core.limited import moment
 from stretto.core.model import Run, TurnResult
-from stretto.engine.pump import record_quota
+from stretto.engine.taking import record_quota
 from stretto.reads import read
 from stretto.testing.clock import FakeClock
 from tests.engine.spine import Spine, plan, running, task

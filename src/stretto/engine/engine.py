@@ -55,6 +55,8 @@ LIVE_SESSIONS = "SELECT id, folder FROM sessions WHERE ended_at IS NULL"
 
 #: effects that may run at once; checks start threads of their own
 POOL = 16
+#: seconds to gather nudges in after a round of them: as long as the round took, at most this
+GATHER = 0.05
 #: seconds between looks at all sessions, for nudges that were lost
 SWEEP = 2.0
 #: of so many sweeps one reads every session, the others only those whose folder looks different
@@ -171,8 +173,11 @@ class Engine:
                 self._sweep()
                 swept, left = time.monotonic(), SWEEP
             select.select([self._fifo], [], [], left)
+            began = time.monotonic()
             for session in _read_names(self._fifo):
                 self._pump_one(session)
+            # many sessions that talk at once are read together, and never take more than half of our time
+            self._stopping.wait(min(GATHER, time.monotonic() - began))
 
     def _sweep(self) -> None:
         """Read the sessions whose folder has changed since the last sweep; now and then all of them."""

@@ -23,7 +23,7 @@ from stretto.engine import believing
 from stretto.engine.acts.rows import open_item, short_id
 from stretto.engine.acts.session import agent_socket
 from stretto.engine.parts import Parts
-from stretto.engine.pump import record_usage, running_turn
+from stretto.engine.taking import record_usage, running_turn
 from stretto.store.sqlite import Writer
 
 _log = logging.getLogger(__name__)
@@ -58,11 +58,13 @@ class Sockets:
     def sync(self) -> None:
         """Open what live sessions lack, close what is over."""
         with self._parts.store.read() as db:
-            live = {s.id: s for s in db.select(Session, "ended_at IS NULL")}
-        for gone in self._servers.keys() - live.keys():
+            live = {str(row["id"]) for row in db.rows("SELECT id FROM sessions WHERE ended_at IS NULL")}
+            new = [db.one(Session, "id = ?", id) for id in sorted(live - self._servers.keys())]
+        for gone in self._servers.keys() - live:
             self._call(self._servers.pop(gone).close())
-        for new in live.keys() - self._servers.keys():
-            self._open(live[new])
+        for session in new:
+            if session is not None:
+                self._open(session)
 
     def _open(self, session: Session) -> None:
         path = agent_socket(self._parts, session)

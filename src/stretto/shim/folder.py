@@ -11,6 +11,7 @@ Specification.
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 from dataclasses import dataclass
@@ -94,7 +95,11 @@ def shim_alive(folder: Path) -> bool | None:
 
 def identity(folder: Path, name: str) -> tuple[int, float] | None:
     """Pid and start time in `shim.json` or `agent.json`; None if not known or of an earlier boot."""
-    value = read_json(folder / name) or {}
+    return _identity(read_json(folder / name))
+
+
+def _identity(said: dict[str, Any] | None) -> tuple[int, float] | None:
+    value = said or {}
     pid, start, boot = value.get("pid"), value.get("start_time"), value.get("boot_id")
     if not isinstance(pid, int) or not isinstance(start, int | float):
         return None
@@ -114,7 +119,8 @@ def agent_alive(folder: Path, shim: bool | None) -> bool | None:
 def state(folder: Path) -> ShimState:
     """Everything about a session that its folder can tell."""
     alive = shim_alive(folder)  # asked first: what a dead shim has written is complete
-    shim, agent, done = identity(folder, "shim.json"), identity(folder, "agent.json"), progress(folder)
+    begun = read_json(folder / "shim.json")
+    shim, agent, done = _identity(begun), identity(folder, "agent.json"), progress(folder)
     return ShimState(
         alive=alive,
         agent_alive=agent_alive(folder, alive),
@@ -125,7 +131,7 @@ def state(folder: Path) -> ShimState:
         pid=shim[0] if shim else None,
         agent_pid=agent[0] if agent else None,
         problem=read_json(folder / "problem.json"),
-        begun=read_json(folder / "shim.json") is not None,
+        begun=begun is not None,
     )
 
 
@@ -134,7 +140,19 @@ def state(folder: Path) -> ShimState:
 
 def segment_bytes(folder: Path) -> int:
     """Size of the segments of this folder's streams."""
-    return int((read_json(folder / "spec.json") or {}).get("segment_bytes", SEGMENT_BYTES))
+    try:
+        return _segment_bytes(folder)
+    except FileNotFoundError:
+        return SEGMENT_BYTES
+
+
+@functools.lru_cache(maxsize=1024)
+def _segment_bytes(folder: Path) -> int:
+    """It never changes: the positions of what was written depend on it. Raises FileNotFoundError without a spec."""
+    said = read_json(folder / "spec.json")
+    if said is None:
+        raise FileNotFoundError(folder / "spec.json")
+    return int(said.get("segment_bytes", SEGMENT_BYTES))
 
 
 def segments(folder: Path, stream: str) -> list[int]:

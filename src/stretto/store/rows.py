@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import sys
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from stretto.core.model import Approval, Check, Entry, Event, Item, Message, Run, Session, Space, Task
 
@@ -75,7 +73,7 @@ def _decoder(text: str, names: Mapping[str, Any]) -> Callable[[Any], Any]:
     """How a column of this type, as its field is written down, becomes a value."""
     inner = text.removesuffix(" | None")
     decode = _present(inner, names)
-    return decode if inner == text else lambda v: None if v is None else decode(v)
+    return decode if inner == text or decode is _same else lambda v: None if v is None else decode(v)
 
 
 def _present(text: str, names: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -86,7 +84,7 @@ def _present(text: str, names: Mapping[str, Any]) -> Callable[[Any], Any]:
     if text == "bool":
         return bool
     if text in ("str", "int", "float"):
-        return lambda v: v
+        return _same
     found = names.get(text)
     if isinstance(found, type) and issubclass(found, Enum):
         return found
@@ -100,10 +98,23 @@ def _decoders(kind: Any) -> dict[str, Callable[[Any], Any]]:
     return {name: _decoder(text, names) for name, text in kind.__annotations__.items()}
 
 
-def decode(kind: type[T], row: sqlite3.Row) -> T:
-    """A row of the value's table as the value."""
-    decoders = _decoders(typing.cast(Any, kind))
-    return kind(**{name: decoders[name](row[name]) for name in decoders})
+def decode(kind: type[T], row: Iterable[Any]) -> T:
+    """A row with the columns of the value's table, in the order of `columns`, as the value."""
+    values = list(row)
+    for place, decoder in _translated(cast("Any", kind)):
+        values[place] = decoder(values[place])
+    return kind(*values)
+
+
+@cache
+def _translated(kind: Any) -> tuple[tuple[int, Callable[[Any], Any]], ...]:
+    """The columns that are not what SQLite gives, by their places: most are."""
+    decoders = _decoders(kind)
+    return tuple((place, decoder) for place, decoder in enumerate(decoders.values()) if decoder is not _same)
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def columns(kind: Any) -> tuple[str, ...]:
