@@ -8,48 +8,28 @@ what is a workspace already.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from stretto import files
 from stretto.core.errors import StrettoError
-from stretto.interfaces import Git, Workspace
+from stretto.interfaces import Workspace
 from stretto.workspace import journal, registration
 from stretto.workspace.describer import Describer
-from stretto.workspace.folder import Folder
-from stretto.workspace.journal import TASK, Bay, Cabinet
-from stretto.workspace.maker import Take
-from stretto.workspace.markers import Markers
-from stretto.workspace.teardown import Teardown
+from stretto.workspace.journal import TASK, Bay
+from stretto.workspace.parts import Parts
 
 
 class Adoption:
-    """Gives worktrees that are there what a workspace holds. `take_layers` as `Take` says."""
+    """Gives worktrees that are there what a workspace holds."""
 
-    def __init__(
-        self,
-        git: Git,
-        folder: Folder,
-        home: str,
-        bays: Cabinet[Bay],
-        markers: Markers,
-        teardown: Teardown,
-        describer: Describer,
-        *,
-        take_layers: Take,
-        now: Callable[[], float],
-    ) -> None:
-        self._git = git
-        self._folder = folder
-        self._home = home
-        self._bays = bays
-        self._markers = markers
-        self._teardown = teardown
+    def __init__(self, parts: Parts, describer: Describer) -> None:
+        self._git, self._folder, self._home = parts.git, parts.folder, parts.home
+        self._bays, self._markers, self._teardown = parts.bays, parts.markers, parts.teardown
+        self._take_layers, self._now = parts.take_layers, parts.now
         self._describer = describer
-        self._take_layers = take_layers
-        self._now = now
 
     def adopt(self, owner: str, path: Path, env: Mapping[str, str]) -> Workspace:
         """Let `owner` work in the worktree at `path`. Raises StrettoError (`not_adoptable`, `unborn_branch`)."""

@@ -39,6 +39,7 @@ from stretto.workspace.journal import GATE, SPARE, TASK, Bay, Cabinet, Record
 from stretto.workspace.layers import Layer, Leftover, Place, Stack
 from stretto.workspace.maker import Maker
 from stretto.workspace.markers import Markers
+from stretto.workspace.parts import Parts
 from stretto.workspace.pool import Pool, Spare, brought_back
 from stretto.workspace.settings import Settings
 from stretto.workspace.shared import Sharing
@@ -75,48 +76,17 @@ class Bays:
         choice = self._settings.dependencies
         self._ladder = Ladder(git, self.folder.private, choice, copier) if choice is not None else None
         self._teardown = Teardown(git, self.folder, home, self._bays, self._records, self._stack, now)
-        self._maker = Maker(
-            git,
-            self.folder,
-            self._settings,
-            self._bays,
-            self._markers,
-            self._teardown,
-            take_layers=self._take_layers,
-        )
+        parts = Parts(git, self.folder, home, self._bays, self._markers, self._teardown, self._take_layers, now)
+        self._maker = Maker(parts, self._settings)
         self._pool = Pool(
-            git,
-            self.folder,
-            home,
-            self._bays,
+            parts,
             self._records,
             self._maker,
-            self._teardown,
             self._ladder,
             lambda owner, commit: self._reserve(owner, SPARE, commit, None),
         )
-        self._sharing = Sharing(
-            git,
-            self.folder,
-            home,
-            self._bays,
-            self._markers,
-            self._teardown,
-            Describer(git, self.folder, self._settings.shared),
-            take_layers=self._take_layers,
-            now=now,
-        )
-        self._adoption = Adoption(
-            git,
-            self.folder,
-            home,
-            self._bays,
-            self._markers,
-            self._teardown,
-            self._describer,
-            take_layers=self._take_layers,
-            now=now,
-        )
+        self._sharing = Sharing(parts, Describer(git, self.folder, self._settings.shared))
+        self._adoption = Adoption(parts, self._describer)
 
     @classmethod
     def open(cls, git: Git, home: Path, config: Mapping[str, Any]) -> Bays:

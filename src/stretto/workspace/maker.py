@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
@@ -18,13 +18,10 @@ from stretto import files
 from stretto.core import names
 from stretto.core.errors import GitFailed, StrettoError
 from stretto.failpoints import failpoint
-from stretto.interfaces import Git
 from stretto.workspace import bootstrap, deletion, journal, registration
-from stretto.workspace.folder import Folder
-from stretto.workspace.journal import GATE, SPARE, Bay, Cabinet
-from stretto.workspace.markers import Markers
+from stretto.workspace.journal import GATE, SPARE, Bay
+from stretto.workspace.parts import Parts
 from stretto.workspace.settings import Settings
-from stretto.workspace.teardown import Teardown
 
 #: bytes that must stay free besides the tree
 _MARGIN = 32 << 20
@@ -34,31 +31,14 @@ _FULL = 256 << 10
 _WRITING = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
 _FREE_SPACE = "free some space (stretto purge lists what stretto keeps), then: stretto retry TASK"
 
-#: takes a bay's layers: bay, commit that it shows, captured environment -> bay with its layers, their values
-Take = Callable[[Bay, str, Mapping[str, str]], tuple[Bay, dict[str, str]]]
-
 
 class Maker:
-    """Makes the bays of one repository. `take_layers` as `Take` says."""
+    """Makes the bays of one repository."""
 
-    def __init__(
-        self,
-        git: Git,
-        folder: Folder,
-        settings: Settings,
-        bays: Cabinet[Bay],
-        markers: Markers,
-        teardown: Teardown,
-        *,
-        take_layers: Take,
-    ) -> None:
-        self._git = git
-        self._folder = folder
-        self._settings = settings
-        self._bays = bays
-        self._teardown = teardown
-        self._markers = markers
-        self._take_layers = take_layers
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._git, self._folder, self._settings = parts.git, parts.folder, settings
+        self._bays, self._markers, self._teardown = parts.bays, parts.markers, parts.teardown
+        self._take_layers = parts.take_layers
 
     def make(self, bay: Bay, start: str, env: Mapping[str, str], fresh: bool) -> tuple[Bay, dict[str, str]]:
         """The bay with worktree and layers, and the values of these; after a failure a fresh one is undone."""

@@ -23,16 +23,14 @@ from pathlib import Path
 from stretto import files
 from stretto.core.errors import Conflict, StrettoError
 from stretto.failpoints import failpoint
-from stretto.interfaces import Git
 from stretto.workspace import deletion, journal
 from stretto.workspace.dependencies import Ladder
 from stretto.workspace.dependencies.ladder import Known
 from stretto.workspace.dependencies.recognise import Wanted
 from stretto.workspace.dependencies.seal import seal
-from stretto.workspace.folder import Folder
 from stretto.workspace.journal import SPARE, Bay, Cabinet, Record
 from stretto.workspace.maker import Maker
-from stretto.workspace.teardown import Teardown
+from stretto.workspace.parts import Parts
 
 #: owner of the spares; with a number behind it a uid in form
 OWNER = "warm-pool/spare"
@@ -56,25 +54,16 @@ class Pool:
 
     def __init__(
         self,
-        git: Git,
-        folder: Folder,
-        home: str,
-        bays: Cabinet[Bay],
+        parts: Parts,
         records: Cabinet[Record],
         maker: Maker,
-        teardown: Teardown,
         ladder: Ladder | None,
         reserve: Callable[[str, str], Bay],
     ) -> None:
-        self._git = git
-        self._folder = folder
-        self._home = home
-        self._bays = bays
-        self._records = records
-        self._maker = maker
-        self._teardown = teardown
-        self._ladder = ladder
-        self._reserve = reserve
+        self._git, self._folder, self._home = parts.git, parts.folder, parts.home
+        self._bays, self._teardown = parts.bays, parts.teardown
+        self._records, self._maker = records, maker
+        self._ladder, self._reserve = ladder, reserve
 
     # ------------------------------------------------------------ take
 

@@ -13,7 +13,7 @@ Specification.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,41 +21,21 @@ from pathlib import Path
 from stretto import files
 from stretto.core.errors import Conflict, StrettoError
 from stretto.failpoints import failpoint
-from stretto.interfaces import Git, Workspace
+from stretto.interfaces import Workspace
 from stretto.workspace import journal
 from stretto.workspace.describer import Describer
-from stretto.workspace.folder import Folder
-from stretto.workspace.journal import TASK, Bay, Cabinet
-from stretto.workspace.maker import Take
-from stretto.workspace.markers import Markers
-from stretto.workspace.teardown import Teardown
+from stretto.workspace.journal import TASK, Bay
+from stretto.workspace.parts import Parts
 
 
 class Sharing:
-    """Gives the main checkout to tasks, and takes it back. `take_layers` as `Take` says."""
+    """Gives the main checkout to tasks, and takes it back."""
 
-    def __init__(
-        self,
-        git: Git,
-        folder: Folder,
-        home: str,
-        bays: Cabinet[Bay],
-        markers: Markers,
-        teardown: Teardown,
-        describer: Describer,
-        *,
-        take_layers: Take,
-        now: Callable[[], float],
-    ) -> None:
-        self._git = git
-        self._folder = folder
-        self._home = home
-        self._bays = bays
-        self._markers = markers
-        self._teardown = teardown
+    def __init__(self, parts: Parts, describer: Describer) -> None:
+        self._git, self._folder, self._home = parts.git, parts.folder, parts.home
+        self._bays, self._markers, self._teardown = parts.bays, parts.markers, parts.teardown
+        self._take_layers, self._now = parts.take_layers, parts.now
         self.describer = describer
-        self._take_layers = take_layers
-        self._now = now
 
     def share(self, owner: str, commit: str, branch: str, fallback: str, env: Mapping[str, str]) -> Workspace:
         """As `interfaces.Workspaces.share` says."""
