@@ -442,3 +442,30 @@ def test_a_bad_description_of_a_turn_is_refused_with_a_sentence(lines: str, said
     assert said in mistake.message
     assert mistake.suggestion
     assert mistake.place.startswith("agents.tool")
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ('{command = "docs"}', {"command": "docs"}),
+        ('{command = ["python3", "x.py"]}', {"command": "python3", "args": ["x.py"]}),
+        ('{command = ["python3", "x.py"], args = ["-v"], env = {N = 1, K = "v"}}',
+         {"command": "python3", "args": ["x.py", "-v"], "env": {"N": "1", "K": "v"}}),
+        ('{url = "http://127.0.0.1:1/mcp", headers = {X-Key = "k"}}',
+         {"type": "http", "url": "http://127.0.0.1:1/mcp", "headers": {"X-Key": "k"}}),
+        ('{url = "http://127.0.0.1:1/sse", type = "sse", own = 3}',
+         {"type": "sse", "url": "http://127.0.0.1:1/sse", "own": 3}),
+    ],
+)  # fmt: skip
+def test_a_tool_server_is_said_in_one_form_for_all_agents(said, meant):
+    config, found = parse(f"[agents.claude.mcp]\ndocs = {said}\n")
+    assert found == []
+    assert resolve(config, Plan())["agents"]["claude"]["mcp"] == {"docs": meant}
+
+
+@pytest.mark.parametrize(
+    "said", ["3", "{}", '{command = "a", url = "b"}', "{command = 3}", '{command = "a", env = {K = {from = "X"}}}']
+)
+def test_a_tool_server_that_makes_no_sense_is_refused(said):
+    ((place, line),) = mistakes(f"[agents.claude.mcp]\ndocs = {said}\n")
+    assert (place.startswith("agents.claude.mcp.docs"), line) == (True, 2)

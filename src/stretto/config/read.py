@@ -153,7 +153,7 @@ _AGENT_KEYS: dict[str, v.Reader] = {
     "command": v.texts,
     "args": v.texts,
     "env": v.variables,
-    "mcp": v.named(lambda value, place, notes: value, "MCP server"),
+    "mcp": v.named(v.tool_server, "MCP server"),
     "models": v.table(dict.fromkeys(TIERS, v.text)),
     "network": v.hosts,
     "credentials": v.below_home,

@@ -235,6 +235,37 @@ def variables(value: Any, place: str, notes: Notes) -> Any:
     return read
 
 
+def tool_server(value: Any, place: str, notes: Notes) -> Any:
+    """An MCP server, started (`command`) or reached (`url`); keys that only some agents know pass.
+
+    A command may be one list, as everywhere in the file; agents get its first word and the rest apart. A server with a
+    `url` and without a `type` is `http`.
+    """
+    if not isinstance(value, dict) or ("command" in value) == ("url" in value):
+        form = 'write `command = ["server", "--flag"]` or `url = "http://127.0.0.1:8000/mcp"`'
+        return notes.wrong(place, "an MCP server has either a command or a url", form)
+    known: dict[str, Reader] = {"command": texts, "url": text, "args": texts, "type": text}
+    known |= {"env": _plain_texts, "headers": _plain_texts}
+    read: dict[str, Any] = table({**dict.fromkeys(value, _as_it_is), **known})(value, place, notes)
+    if read.get("command"):
+        words: list[str] = [*read["command"], *read.pop("args", ())]
+        read = {**read, "command": words[0], **({"args": words[1:]} if words[1:] else {})}
+    return {"type": "http", **read} if "url" in read else read
+
+
+def _as_it_is(value: Any, place: str, notes: Notes) -> Any:
+    return value
+
+
+def _plain_text(value: Any, place: str, notes: Notes) -> Any:
+    if isinstance(value, dict):
+        return notes.wrong(place, "a text is expected", "name what is captured in the `env` of the agent")
+    return variable(value, place, notes)
+
+
+_plain_texts = named(_plain_text, "variable or header", bool)
+
+
 def placeholders(value: str) -> list[str]:
     """The names in single braces: `{task}`, `{port.api}` …; `{{` and `}}` stand for themselves."""
     return _PLACEHOLDER.findall(value)
