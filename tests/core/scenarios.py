@@ -207,6 +207,22 @@ CASES = [
         "asks and dies", running(items=(rows.item(),), observed=DEAD), P.IMPLEMENT, S.WAITING, "question", act.Recover
     ),
     Case(
+        "asks for leave and dies",
+        running(items=(rows.item(ItemKind.PERMISSION, session="s1"),), observed=DEAD),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "recover",
+        act.Recover,
+    ),
+    Case(
+        "asks for leave before another that dies",
+        running(items=(rows.item(ItemKind.PERMISSION, session="s0"),), observed=DEAD),
+        P.IMPLEMENT,
+        S.WAITING,
+        "permission",
+        act.Recover,
+    ),
+    Case(
         "asks, then ends",
         facts(messages=(UNSETTLED,), items=(rows.item(),)),
         P.IMPLEMENT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,63 @@ def test_an_agent_that_leaves_in_the_middle_has_crashed_whatever_its_exit_code(
         assert session.status is SessionStatus.EXITED
         assert session.belief["status"] == "crashed"
         assert "in the middle of its work" in session.belief["reason"]
+        spine.cancel_open()
+
+
+def asking_for_leave(session: Any) -> None:
+    asked = {"kind": "permission", "request": "r", "text": "Bash: ls", "options": [["allow", "Allow"]]}
+    tell(session, line("turn_started"), line("asked", **asked, questions=[], tool="Bash", input={}))
+
+
+def seen(spine: Any) -> tuple[str, str, str]:
+    """State and reason of the only task and the status of its session, as a face is told them."""
+    (told,) = spine.call_read("status", run=spine.task("one").run)["tasks"]
+    return told["state"], told["reason"], told["session"]["status"]
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["its agent ended", "its shim died"])
+def test_a_daemon_that_comes_back_never_says_that_the_dead_wait_for_a_permission(
+    home, make_repo, tmp_path, player, shims, monkeypatch, recorded
+) -> None:
+    """Asked first thing after its start, while all that is to be done for a dead session is still to be done."""
+    repo = make_repo("repo", {"README.md": "hello\n"})
+    player.turn = asking_for_leave
+    with engine(repo, tmp_path, shims) as spine:
+        spine.run(plan(task("one")), approve="human")
+        spine.wait_item("permission")
+        spine.wait(lambda: spine.state("one")[0] == "waiting")
+    (session,) = player.sessions
+    session.leave(None, 9) if recorded else session.die()
+    go = threading.Event()
+    end = shims.end
+    monkeypatch.setattr(shims, "end", lambda folder, timeout: go.wait(60) and end(folder, timeout))
+    monkeypatch.setattr("stretto.engine.engine.CATCH_UP", 60.0)  # on a machine that does a hundred other things
+    with engine(repo, tmp_path, shims) as spine:
+        dead = ("active", "its session died; keeping its work", "exited")
+        if not recorded:  # that is for the reconciler to see
+            spine.wait(lambda: seen(spine) == dead)
+        assert seen(spine) == dead
+        assert spine.items() == []
+        go.set()
+        spine.wait(lambda: [i.kind.value for i in spine.items()] in (["interrupted"], ["failure"]))
+        spine.cancel_open()
+
+
+def test_the_end_of_an_agent_is_told_though_its_shim_is_still_there(
+    home, make_repo, tmp_path, player, shims, monkeypatch
+) -> None:
+    """A shim records the end of its agent, says so and goes: who looks in between looks only once."""
+    repo = make_repo("repo", {"README.md": "hello\n"})
+    player.turn = asking_for_leave
+    monkeypatch.setattr("stretto.engine.reconcile.BACKSTOP", 1e6)
+    with engine(repo, tmp_path, shims) as spine:
+        spine.run(plan(task("one")), approve="human")
+        spine.wait_item("permission")
+        (session,) = player.sessions
+        session.leave(None, 9)
+        session.alive = True
+        nudge(session)
+        spine.wait_item("interrupted")
         spine.cancel_open()
 
 

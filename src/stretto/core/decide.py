@@ -40,6 +40,7 @@ from stretto.core.model import (
     FAILURES,
     CheckResult,
     Delivery,
+    Item,
     ItemKind,
     Message,
     Origin,
@@ -161,10 +162,14 @@ def controls(f: Facts, limits: Limits) -> Decision | None:
 
 
 def waiting_for_person(f: Facts, limits: Limits) -> Decision | None:
-    """Something of this task is in the inbox. A running turn is still watched."""
-    if not f.open_items:
+    """Something of this task is in the inbox. A running turn is still watched.
+
+    What an agent asked to be allowed ends with its process: nobody waits for that any more, only its work is kept.
+    """
+    standing = [item for item in f.open_items if not _asked_by_the_dead(f, item)]
+    if not standing:
         return None
-    item = f.open_items[0]
+    item = standing[0]
     reason = f"{item.kind.value}: {first_line(item.text)}"
     action: Action = NOTHING
     if f.turn_running and shim_dead(f):
@@ -418,6 +423,11 @@ def _repair(f: Facts, limits: Limits, stage: Stage, origin: Origin, why: str) ->
 def _asked(f: Facts, patch: str | None) -> int:
     """How often this patch was put before the person."""
     return sum(1 for i in f.items if i.key.startswith(f"review:{patch}:"))
+
+
+def _asked_by_the_dead(f: Facts, item: Item) -> bool:
+    session = f.session.id if f.session is not None else None
+    return item.kind is ItemKind.PERMISSION and item.session == session and f.turn_running and shim_dead(f)
 
 
 def _session_live(f: Facts) -> bool:

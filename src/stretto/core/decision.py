@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stretto.core.actions import NOTHING, Action, Ask, Finish
 from stretto.core.facts import Facts
-from stretto.core.model import ItemKind, Stage, State
+from stretto.core.model import ItemKind, SessionStatus, Stage, State
 from stretto.core.quick import dataclass
 
 
@@ -36,8 +36,10 @@ def finish(stage: Stage, outcome: State, reason: str) -> Decision:
 
 
 def shim_dead(f: Facts) -> bool:
-    """Only a positive observation counts: a look that failed means nothing."""
-    return f.session is not None and (f.session.ended_at is not None or f.observed.shim is False)
+    """Only a positive observation counts, now or on record: a look that failed means nothing."""
+    session = f.session
+    over = session is not None and (session.ended_at is not None or session.status is SessionStatus.EXITED)
+    return over or (session is not None and f.observed.shim is False)
 
 
 def first_line(text: str) -> str:

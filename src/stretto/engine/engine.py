@@ -1,7 +1,8 @@
 """The engine of one home: introduces the adapters to each other, and runs the loops.
 
 Specification. Starting is recovering: nothing distinguishes a start after a crash from any other. `start` ends leftover
-checks of an earlier daemon, reads what sessions wrote meanwhile, opens their sockets and looks at every task. `stop`
+checks of an earlier daemon, reads what sessions wrote meanwhile, opens their sockets and looks at every task; it waits
+for that, so that nobody is told what was true before, but for `CATCH_UP` at the most: there may be much to read. `stop`
 leaves at once; agents go on in their shims. All threads are daemonic: nothing here must be finished for safety.
 """
 
@@ -59,6 +60,8 @@ POOL = 16
 GATHER = 0.05
 #: seconds between looks at all sessions, for nudges that were lost
 SWEEP = 2.0
+#: seconds for which a start waits until sessions of the daemon before have been read, and their tasks looked at
+CATCH_UP = 2.0
 #: of so many sweeps one reads every session, the others only those whose folder looks different
 THOROUGH = 15
 
@@ -99,6 +102,7 @@ class Engine:
         self._landers: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._swept = threading.Event()
         self._threads: list[threading.Thread] = []
         self.reconciler = Reconciler(self.parts, self._pool, self._after_pass, self.disk.low)
         self._checkouts = aftermath.Watch(self.parts)
@@ -115,15 +119,20 @@ class Engine:
     # ------------------------------------------------------------ life
 
     def start(self) -> None:
-        """Recover and run. Returns at once."""
+        """Recover and run. Returns when what is told of sessions is true again, or after `CATCH_UP`."""
         self._clear_up()
         self._fifo = _open_fifo(self.home.nudge)
         self.sockets.start()
         self.sockets.sync()
-        for target, name in ((self._listen, "nudge"), (self.reconciler.loop, "reconcile")):
+        until = time.monotonic() + CATCH_UP if live_sessions(self) else 0.0
+        for target, name, done in (
+            (self._listen, "nudge", self._swept),
+            (self.reconciler.loop, "reconcile", self.reconciler.passed),
+        ):
             thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
+            done.wait(max(0.0, until - time.monotonic()))
         with self.store.write() as tx:
             tx.event("daemon.started", pid=os.getpid())
 
@@ -171,6 +180,7 @@ class Engine:
             left = swept + SWEEP - time.monotonic()
             if left <= 0:
                 self._sweep()
+                self._swept.set()
                 swept, left = time.monotonic(), SWEEP
             select.select([self._fifo], [], [], left)
             began = time.monotonic()

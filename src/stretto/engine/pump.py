@@ -30,6 +30,7 @@ from stretto.core.model import (
 from stretto.core.who import PANE
 from stretto.engine import believing
 from stretto.engine.acts.endings import limit_passed
+from stretto.engine.acts.rows import close_permissions
 from stretto.engine.acts.takeover import hand_back
 from stretto.engine.parts import Parts
 from stretto.engine.taking import Taker, end_turn
@@ -150,6 +151,7 @@ class Pump:
                 if session.parser.get("attended"):
                     hand_back(tx, session)
                 believing.note(tx, session.id, believing.of_exit(state.exit or {}), now=SessionStatus.EXITED)
+                close_permissions(tx, session, "its session is over")
         return True
 
 

@@ -94,6 +94,8 @@ class Reconciler:
         self._trouble: dict[str, Trouble] = {}
         self._views: dict[str, tuple[str | None, str, str]] = {}
         self._stopping = False
+        #: set when the first pass is over
+        self.passed = threading.Event()
 
     def nudge(self, uid: str | None) -> None:
         """Something happened to this task; None: look at everything."""
@@ -150,6 +152,7 @@ class Reconciler:
                 _log.error("pass: %s", error.message)
             except Exception:  # logged; the next pass looks at everything anew
                 _log.exception("pass")
+            self.passed.set()
             self._rest(started)
 
     def _rest(self, started: float) -> None:

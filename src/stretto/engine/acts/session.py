@@ -421,10 +421,19 @@ def stop(parts: Parts, f: Facts, action: Stop) -> None:
 
 
 def recover(parts: Parts, f: Facts, action: Recover) -> None:
-    """The shim died: end what is left of its agent, take over what it still wrote, keep the work, mark the turn."""
+    """The shim died: take over what it still wrote, end what is left of its agent, keep the work, mark the turn.
+
+    First it is told that the session is over, and nobody is asked any more for what its agent wanted to be allowed:
+    the rest may take a while.
+    """
     session = f.session
     if session is None:
         return
+    parts.drain(session.id)
+    with parts.store.write() as tx:
+        close_permissions(tx, session, "its session is over")
+        if (now := tx.one(Session, "id = ?", session.id)) is not None and now.status is not SessionStatus.EXITED:
+            believing.note(tx, session.id, (What.FELL, "its shim died"), now=SessionStatus.EXITED)
     parts.shims.end(Path(session.folder), GRACE)
     parts.drain(session.id)
     if f.task.workspace is not None and Path(f.task.workspace).exists():
