@@ -167,6 +167,8 @@ def test_a_driver_writes_to_an_agent_but_not_in_the_place_of_an_answer(desk: Des
     told = wait_for(lambda: _prompt(desk, work))
     assert "The driver, the agent with whom the person plans" in told
     assert "and a red line" in told
+    assert "<!--" not in told, "the line for programs"
+    assert '"text": "<!-- stretto: origin=start' in desk.stretto("prompt", work, "--json").stdout
 
 
 def _prompt(desk: Desk, uid: str) -> str | None:

@@ -11,6 +11,7 @@ from stretto.cli import overview
 from stretto.cli.common import emit, json_option, read, task_argument
 from stretto.cli.overview import canvas
 from stretto.cli.text import age, clean, coloured, local_time, pad, paint, width, wrap
+from stretto.core.telling import without_header
 
 
 @click.command("diff")
@@ -93,7 +94,7 @@ def prompt_command(task: str, as_json: bool) -> None:
         for message in result["messages"]:
             title = f"── {message['n']} · {message['origin']} · {message['state']}"
             click.echo(paint(title, "dim", coloured()))
-            click.echo(clean(str(message["text"]), lines=True))
+            click.echo(clean(without_header(str(message["text"])), lines=True))
         if not result["messages"]:
             click.echo(f"{task} was told nothing yet.", err=True)
 

@@ -51,6 +51,7 @@ from stretto.core.model import (
     TurnResult,
 )
 from stretto.core.rest_rules import at_rest
+from stretto.core.telling import for_person
 from stretto.core.who import agent_of, in_checkout, must_hand_over, next_agent, resolving, role_of
 
 #: the reason of a task that stands still because it is paused
@@ -219,9 +220,9 @@ def turn_under_way(f: Facts, limits: Limits) -> Decision | None:
         return None
     if turn.state is Delivery.UNDELIVERED:
         why = f": {turn.reason}" if turn.reason else ""
-        text = f"this message is not known to have reached the agent{why}; nothing is sent twice by itself: "
+        text = f"this message is not known to have reached the agent{why}; nothing is sent twice by itself:\n"
         key = f"undelivered:{turn.n}:{turn.session}:{turn.number}"
-        shown = delivery.shortened(turn.text, f"stretto prompt {f.task.id}")
+        shown = delivery.shortened(for_person(turn.text), f"stretto prompt {f.task.id}")
         return ask(f, Stage.IMPLEMENT, ItemKind.UNDELIVERED, key, text + shown, n=turn.n)
     if turn.state is Delivery.QUEUED:
         if _held(f):
