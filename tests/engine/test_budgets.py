@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -131,6 +132,13 @@ def test_a_day_holds_over_runs_and_ends(spine: Spine, clock: FakeClock) -> None:
     spine.folder.mkdir()
     told = spine.run(plan(task("later")), {"later": turns([write("b.txt", "1")])}, approve="human")
     assert [n for n in told["notices"] if "the budget is used up: 600 tokens of 500 tokens for the day" in n]
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    joined = spine.call("add", text="Do more.", title="more", run=told["run"], trust=True, env=env)
+    used_up = (
+        "the budget is used up: 600 tokens of 500 tokens for the day; it asks you before it begins (stretto inbox)"
+    )
+    assert joined["notices"] == [used_up]
+    spine.call("cancel", task="more")
     (item,) = spine.wait(lambda: [i for i in waiting(spine) if i.kind.value == "budget"])
     assert "for the day" in item.text
     refused = spine.wait(lambda: refusal(spine, "later"))

@@ -229,6 +229,72 @@ def test_who_cannot_be_had_is_told_before_the_task_joins(spine: Spine, words, co
     assert [t.id for t in spine.tasks()] == ["one"]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"approve": "human"}, "has begun with approve = auto, and --approve human"),
+        ({"checkout": "update"}, "has begun with --leave-checkout, and --update-checkout"),
+    ],
+)
+def test_what_a_run_that_has_begun_cannot_heed_is_refused(spine: Spine, words, says: str) -> None:
+    configure(spine, '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n[roles.implementer]\nagent = "slow"\n')
+    run = spine.run(plan(task("one")))["run"]
+    with pytest.raises(StrettoError, match=says) as refused:
+        join(spine, run, **words)
+    assert (refused.value.code, refused.value.object) == ("usage", run)
+    with pytest.raises(StrettoError, match=says):
+        spine.run(plan(task("one"), task("two")), **words)
+    assert [t.id for t in spine.tasks()] == ["one"]
+    join(spine, run, title="two", approve="auto", checkout="leave")
+    assert [t.id for t in spine.tasks()] == ["one", "two"], "what the run says already is no matter"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"agent": "slow"}, "has begun with spare as its agent, and --agent slow"),
+        ({"agent": "command:sh x"}, "has begun with spare as its agent"),
+        ({"mode": "pane"}, "has begun with the modes of its roles, and --mode pane"),
+        ({"target": "other"}, "has begun with the target main, and --target other"),
+        ({"base": "other"}, "has begun with the base [0-9a-f]{9}, and --base other"),
+        ({"pin_base": True}, "has begun with a base that follows the target, and --pin-base cannot"),
+        ({"push": True}, "has begun with landings that are not pushed, and --push cannot"),
+    ],
+)
+def test_a_plan_that_is_running_refuses_what_it_cannot_heed(spine: Spine, words, says: str) -> None:
+    configure(spine, '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n')
+    spine.repo.git("branch", "other")
+    spine.repo.commit("Later", {"later.txt": "1"})
+    spine.run(plan(task("one", agent="slow")), agent="spare")
+    with pytest.raises(StrettoError, match=says):
+        spine.run(plan(task("one", agent="slow"), task("two")), agent=words.pop("agent", "spare"), **words)
+    assert [t.id for t in spine.tasks()] == ["one"]
+
+
+def test_a_plan_that_is_running_opens_as_many_tasks_as_it_is_told(spine: Spine) -> None:
+    configure(spine, '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n[roles.implementer]\nagent = "slow"\n')
+    text = plan(task("one"), task("two"))
+    spine.run(text, open=1)
+    spine.wait(lambda: spine.task("one").admitted_at)
+    assert spine.task("two").admitted_at is None
+    assert "2 open at once from now on; until now 1" in spine.run(text, open=2)["notices"]
+    spine.wait(lambda: spine.task("two").admitted_at)
+    assert spine.events("run.changed")[-1].data["open"] == 2
+
+
+def test_who_knows_of_agents_without_a_sandbox_lets_one_join(spine: Spine) -> None:
+    bold = (
+        '[agents.bold]\ncommand = ["true"]\npermissions = "skip"\n[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n'
+    )
+    configure(spine, bold)
+    run = spine.run(plan(task("one")), agent="slow")["run"]
+    with pytest.raises(StrettoError, match="without asking") as refused:
+        join(spine, run, title="two", agent="bold")
+    assert refused.value.code == "unconfined"
+    join(spine, run, title="two", agent="bold", unsandboxed=True)
+    assert spine.task("two").fields["agent"] == "bold"
+
+
 def test_a_task_of_a_role_that_nobody_described_joins_with_the_usual_agent(spine: Spine) -> None:
     configure(spine, "")
     run = spine.run(plan(task("one"), checks="[]"), agent="spare")["run"]

@@ -19,11 +19,12 @@ from stretto.core.plan_change import PlanChange, Progress
 from stretto.engine import messages
 from stretto.engine.acts.rows import add_turn, close_items
 from stretto.engine.engine import Engine
-from stretto.engine.operations import common, sandboxes, sharing, trusting
+from stretto.engine.operations import begun, common, sandboxes, sharing, trusting
 from stretto.engine.operations.captures import joined, secrets_of
 from stretto.engine.operations.probing import probe_agents
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import read_plan
+from stretto.engine.operations.spent import used_up
 from stretto.store.sqlite import Writer
 
 #: columns of a task's row that its plan says
@@ -32,6 +33,7 @@ SAID = ("title", "spec", "accept", "kind", "role", "needs", "files", "tables", "
 
 def change(engine: Engine, run: Run, args: common.Args) -> dict[str, Any]:
     """Compare and apply. Raises `confirm` when the person's word is needed and was not given."""
+    begun.refuse_other(engine, run, args, joins=False)
     text = str(args.get("plan_text") or "")
     after = read_plan(text, str(args.get("plan_path")))
     before, _ = parse(run.plan_text)
@@ -47,21 +49,26 @@ def change(engine: Engine, run: Run, args: common.Args) -> dict[str, Any]:
             hint="stretto run PLAN --yes",
             details={"change": plan_change.as_json(found), "text": plan_change.describe(found)},
         )
-    found = replace(found, joined=tuple(sandboxes.settle_joining(run.config, t) for t in found.joined))
+    config = begun.confined(run, args)
+    found = replace(found, joined=tuple(sandboxes.settle_joining(config, t) for t in found.joined))
     require_agents(run.config["agents"], _wanted(found))
     for told in found.told:
         _require_same_place(told.before, told.after)
     for told in (*found.replaced, *found.told):
-        sandboxes.settle_joining(run.config, told.after)
+        sandboxes.settle_joining(config, told.after)
     wanted = _wanted(found)
     trusting.require_all(engine, run.repo, trust.commands({}, wanted), args.get("trust"))
     notices = sharing.check(common.repository(engine, {"cwd": run.root}), wanted)
     notices += probe_agents(engine, run.config, wanted, args)
     engine.parts.secrets.keep(run.id, secrets_of(joined(run, wanted, args), args))
     _apply(engine, run, after, text, tasks, found, args)
+    notices += used_up(engine, run, [names.uid(run.id, t.id) for t in found.joined])
     engine.reconciler.nudge(None)
     with engine.store.read() as db:
         uids = [row["uid"] for row in db.rows("SELECT uid FROM tasks WHERE run = ? ORDER BY position", run.id)]
+    limit = int(args.get("open") or run.open_limit)
+    if limit != run.open_limit:
+        notices.append(f"{limit} open at once from now on; until now {run.open_limit}")
     notice = "this plan is running already; nothing in it has changed" if found.empty else plan_change.describe(found)
     return {
         "run": run.id,
@@ -114,8 +121,10 @@ def _apply(
             close_items(tx, uid, "its spec changed", keep=common.KEPT)
             add_turn(tx, uid, Origin.SPEC, message)
         grown = joined(tx.one(Run, "id = ?", run.id) or run, _wanted(found), args)
-        tx.update(Run, run.id, plan_text=text, context=after.context, config=grown.config, env=grown.env)
-        if not found.empty:
+        limit = int(args.get("open") or run.open_limit)
+        said = {"plan_text": text, "context": after.context, "open_limit": limit}
+        tx.update(Run, run.id, **said, config=grown.config, env=grown.env)
+        if not found.empty or limit != run.open_limit:
             tx.event(
                 "run.changed",
                 repo=run.repo,
@@ -123,6 +132,7 @@ def _apply(
                 joined=[t.id for t in found.joined],
                 changed=[c.after.id for c in (*found.replaced, *found.told)],
                 removed=[t.id for t, _ in found.removed],
+                open=limit,
             )
 
 

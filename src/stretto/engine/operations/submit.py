@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stretto import trust
-from stretto.config import agent_option, require_agents
+from stretto.config import require_agents
 from stretto.core import graph, names, plan_values
 from stretto.core.driver import by_driver, require_plain
 from stretto.core.errors import StrettoError, UsageError
-from stretto.core.model import AgentSpec, Kind, Run
+from stretto.core.model import Kind, Run
 from stretto.core.one_task import one_task
 from stretto.core.plan import Plan, PlanTask, errors, role_of_kind
-from stretto.core.usage import exceeded
 from stretto.engine.engine import Engine
-from stretto.engine.operations import base, change, checkouts, common, sandboxes, sharing, trusting
+from stretto.engine.operations import base, begun, change, checkouts, common, sandboxes, sharing, trusting
 from stretto.engine.operations.captures import captured, joined, secrets_of, with_own
 from stretto.engine.operations.probing import probe_agents
 from stretto.engine.operations.rows import task_row
 from stretto.engine.operations.settings import Resolved, refuse, resolve
+from stretto.engine.operations.spent import used_up
 from stretto.git.repository import Repository
 from stretto.reads import find
-from stretto.reads.picture import places
 from stretto.store.sqlite import Writer
 from stretto.workspace import databases
 
@@ -74,7 +72,7 @@ def _start(
             target=run.target,
         )
     engine.parts.secrets.keep(run.id, secrets_of(run, args))
-    spent = _used_up(engine, run)
+    spent = used_up(engine, run, [t.uid for t in tasks])
     engine.reconciler.nudge(None)
     return {
         "run": run.id,
@@ -89,18 +87,6 @@ def _start(
             *spent,
         ],
     }
-
-
-def _used_up(engine: Engine, run: Run) -> list[str]:
-    """The budget that forbids the first turns of a run's tasks already; only one of the day can."""
-    with engine.store.read() as db:
-        facts = [place.facts for place in places(db, {run.id}, engine.clock.now()).values()]
-    for f in facts:
-        level = exceeded(f.spent, f.items)
-        if level is not None and level.scope == "day":
-            then = "its tasks fail" if run.approve == "auto" else "each task asks you before it begins (stretto inbox)"
-            return [f"the budget is used up: {level.text}; {then}"]
-    return []
 
 
 def _check(
@@ -221,9 +207,11 @@ def _said_before(engine: Engine, git: Repository, target: str) -> str | None:
 
 
 def _join(engine: Engine, run: Run, task: PlanTask, args: common.Args) -> dict[str, Any]:
-    task = _with_agent(run, task, args)
+    begun.refuse_other(engine, run, args, joins=True)
+    if args.get("agent"):
+        task = replace(task, agent=begun.own_agent(run, args))
     require_agents(run.config["agents"], [task])
-    task = sandboxes.settle_joining(run.config, task)
+    task = sandboxes.settle_joining(begun.confined(run, args), task)
     notices = sharing.check(common.repository(engine, {"cwd": run.root}), [task])
     trusting.require_all(engine, run.repo, trust.commands({}, [task]), args.get("trust"))
     notices += probe_agents(engine, run.config, [task], args)
@@ -237,26 +225,10 @@ def _join(engine: Engine, run: Run, task: PlanTask, args: common.Args) -> dict[s
         grown = joined(tx.one(Run, "id = ?", run.id) or run, [task], args)
         tx.update(Run, run.id, config=grown.config, env=grown.env)
         tx.insert(row)
-        tx.event("run.changed", repo=run.repo, run=run.id, joined=[row.id], changed=[], removed=[])
+        tx.event("run.changed", repo=run.repo, run=run.id, joined=[row.id], changed=[], removed=[], open=run.open_limit)
+    notices += used_up(engine, run, [row.uid])
     engine.reconciler.nudge(None)
     return {"run": run.id, "tasks": [row.uid], "base": None, "notices": notices}
-
-
-def _with_agent(run: Run, task: PlanTask, args: common.Args) -> PlanTask:
-    """A task that joins a run, with the agent that the call names; a run that has begun gets no other agents."""
-    if not args.get("agent"):
-        return task
-    named = agent_option(str(args["agent"]))
-    if isinstance(named, AgentSpec):
-        own: Mapping[str, Any] = run.config["agents"].get(named.name, {})
-        if (own.get("typed"), own.get("type"), own.get("command")) == (True, named.type, list(named.command)):
-            return replace(task, agent=named.name)
-        raise UsageError(
-            f"{run.id} has begun and takes no other agent that is described on the command line",
-            object=str(args["agent"]),
-            hint=f"name one of its own: {', '.join(run.config['agents'])}",
-        )
-    return replace(task, agent=named)
 
 
 def _task_of_words(args: common.Args) -> PlanTask:
