@@ -9,9 +9,10 @@ import click
 
 from stretto.agentapi.client import AgentClient
 from stretto.cli.common import emit, json_option, words_or_stdin
+from stretto.cli.words import Group
 
 
-@click.group("agent")
+@click.group("agent", cls=Group)
 def agent_command() -> None:
     """For agents: ask the person, leave a note, report usage. Works only inside a session."""
 

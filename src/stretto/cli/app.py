@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from stretto import __version__
+from stretto.cli.words import Group
 
 #: section -> command -> (module of stretto.cli, one line of help)
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -80,7 +81,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
 COMMANDS: dict[str, tuple[str, str]] = {name: entry for table in SECTIONS.values() for name, entry in table.items()}
 
 
-class Lazy(click.Group):
+class Lazy(Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -97,26 +98,11 @@ class Lazy(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 — our own table
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command of the first word; a wrong word gets the nearest names."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            ctx.fail(_unknown(args[0]))
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, section by section, without importing a command."""
         for title, table in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, text) for name, (_, text) in table.items()])
-
-
-def _unknown(word: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, COMMANDS, n=3)
-    return f"there is no command {word!r}" + (f"; did you mean: {', '.join(near)}?" if near else "")
 
 
 @click.command(

@@ -17,6 +17,15 @@ def read(op: str, **args: Any) -> Json:
     return connect().call(op, cwd=folder(), **given(args))
 
 
+def together(*words: tuple[str, object], why: str, hint: str) -> None:
+    """Refuse words of a call of which one would be passed over: at most one of them may be said. Raises UsageError."""
+    said = [name for name, value in words if value]
+    if len(said) > 1:
+        from stretto.core.errors import UsageError
+
+        raise UsageError(f"{said[0]} and {said[1]} do not go together: {why}", object=said[1], hint=hint)
+
+
 def given(args: Json) -> Json:
     """The arguments that were given."""
     return {name: value for name, value in args.items() if value is not None}

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from stretto import spawn
-from stretto.cli.common import note, steer, task_argument
+from stretto.cli.common import note, steer, task_argument, together
 from stretto.client import Json
 from stretto.core.errors import StrettoError
 from stretto.terminal.tmux import environment, words
@@ -29,6 +29,8 @@ def attach_command(task: str, interrupt: bool, read_only: bool) -> None:
     An agent that speaks a protocol is taken over between two turns, with its conversation, and handed back when you
     leave: what was sent to it meanwhile it gets then, and what you did there is checked like any other work.
     """
+    options = (("--read-only", read_only), ("--interrupt", interrupt))
+    together(*options, why="who only looks stops nothing", hint=f"stretto interrupt {task}")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise StrettoError(
             "attaching needs a terminal, and this is none",

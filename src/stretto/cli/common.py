@@ -12,6 +12,7 @@ import click
 from stretto.cli.asking import emit as emit
 from stretto.cli.asking import given as given
 from stretto.cli.asking import read as read
+from stretto.cli.asking import together as together
 from stretto.client import Client, Json, connect, folder
 from stretto.core.errors import StrettoError, UsageError
 

@@ -8,7 +8,7 @@ import time
 
 import click
 
-from stretto.cli.common import emit, json_option, refuse_agents
+from stretto.cli.common import emit, json_option, refuse_agents, together
 from stretto.client import Client, NoDaemon, connect
 from stretto.core.errors import StrettoError, TimedOut, Unavailable
 from stretto.home import Home, find_home, open_home
@@ -19,6 +19,7 @@ from stretto.home import Home, find_home, open_home
 @json_option
 def up_command(foreground: bool, as_json: bool) -> int:
     """Start the daemon, unless one runs; returns when it answers."""
+    together(("--foreground", foreground), ("--json", as_json), why="it stays until Ctrl-C", hint="stretto up --json")
     if foreground:
         from stretto.daemon.__main__ import main
 

@@ -11,12 +11,13 @@ import click
 from stretto import spawn
 from stretto.cli.common import emit, json_option, note, on_terminal, read, steer, task_argument
 from stretto.cli.text import clean
+from stretto.cli.words import Group
 from stretto.cli.workspace import wake
 from stretto.client import Json
 from stretto.core.errors import StrettoError
 
 
-@click.group("db")
+@click.group("db", cls=Group)
 def db_command() -> None:
     """The databases of workspaces: every task has one of its own when stretto.toml has a [database]."""
 

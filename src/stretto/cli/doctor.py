@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stretto import __version__, files
-from stretto.cli.common import emit, json_option
+from stretto.cli.common import emit, json_option, together
 from stretto.cli.text import clean, coloured, hang, paint, terminal_width, unicode_ok
 from stretto.client import Client
 from stretto.core.errors import StrettoError
@@ -54,6 +54,9 @@ def doctor_command(bundle: bool, failpoints: bool, as_json: bool) -> int:
 
     Exit code 1 if there is a problem.
     """
+    together(
+        ("--bundle", bundle), ("--failpoints", failpoints), why="one is a report, one a list", hint="say one of them"
+    )
     if failpoints:
         _print_failpoints(as_json)
         return 0

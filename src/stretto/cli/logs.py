@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from stretto.cli.common import emit, json_option, read, task_argument
+from stretto.cli.common import emit, json_option, read, task_argument, together
 from stretto.cli.show import without_power
 from stretto.cli.text import clean, clip, local_time
 from stretto.client import Client, connect
@@ -39,6 +39,13 @@ def logs_command(
     task: str, follow: bool, tail: int | None, number: int | None, check: str | None, raw: bool, as_json: bool
 ) -> None:
     """What the agent of a task wrote; with --json where it lies."""
+    options = {"--follow": follow, "--raw": raw, "--tail": tail is not None, "--check": check is not None}
+    for option in options.items():
+        why = "--json only says where the logs lie"
+        together(("--json", as_json), option, why=why, hint=f"stretto logs {task} --json")
+    for option in (("--follow", follow), ("--raw", raw), ("--session", number is not None)):
+        why = "what a check wrote is text beside the sessions"
+        together(("--check", check is not None), option, why=why, hint=f"stretto logs {task} --check {check}")
     found = read("logs", task=task, number=number)
     if as_json:
         emit(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from stretto.cli.asking import echo, emit, read
+from stretto.cli.asking import echo, emit, read, together
 from stretto.cli.board import Canvas, board, item_block
 from stretto.cli.text import age, clean, clip, coloured, pad, paint, terminal_width, unicode_ok
 from stretto.client import Json
@@ -21,6 +21,7 @@ _GLYPHS = {"testing": "active", "landing": "active", "landed": "landed", "ejecte
 
 def show_status(run: str | None = None, every: bool = False, as_json: bool = False) -> None:
     """The board, once."""
+    one_run_or_all(run, every)
     status = read_status(run=run, all=every or None)
     if as_json:
         emit(status)
@@ -77,6 +78,11 @@ def show_queue(as_json: bool = False) -> None:
         glyph = view.glyph(_GLYPHS.get(entry["state"], "queued"))
         words = f"{pad(entry['state'], 8)} {clean(entry['task'])}  {age(entry['age_s'])}  {reason}"
         echo(f"{glyph} {clip(words.rstrip(), view.columns and view.columns - 2)}")
+
+
+def one_run_or_all(run: str | None, every: bool) -> None:
+    """Refuse `--run` beside `--all`. Raises UsageError."""
+    together(("--run", run), ("--all", every), why="one is a single run, the other all of them", hint="say one of them")
 
 
 def read_status(run: str | None = None, all: bool | None = None) -> Json:

@@ -12,6 +12,7 @@ import click
 
 from stretto.cli.common import json_option, note, text_of
 from stretto.cli.text import clean
+from stretto.cli.words import Group
 from stretto.core.errors import StrettoError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _FILE = click.argument("file", type=click.Path(allow_dash=True))
 
 
-@click.group("plan")
+@click.group("plan", cls=Group)
 def plan_command() -> None:
     """Check, draw or import a plan."""
 

@@ -9,7 +9,17 @@ from typing import Any
 
 import click
 
-from stretto.cli.common import complete_tasks, emit, json_option, note, on_terminal, steering, text_of, words_or_stdin
+from stretto.cli.common import (
+    complete_tasks,
+    emit,
+    json_option,
+    note,
+    on_terminal,
+    steering,
+    text_of,
+    together,
+    words_or_stdin,
+)
 from stretto.cli.text import age, clean
 from stretto.client import Client, folder
 from stretto.core.errors import StrettoError, UsageError
@@ -68,6 +78,7 @@ def run_command(
     plan: str, wait: bool, timeout: float | None, as_json: bool, open_limit: int | None, **opts: Any
 ) -> int:
     """Read, submit, and look on if asked to."""
+    _refuse_timeout(wait, timeout)
     path, text = _read_plan(plan)
     args = {**opts, "plan_path": path, "plan_text": text, "open": open_limit, "env": dict(os.environ)}
     result = _settle(steering(), "run", args, as_json)
@@ -90,10 +101,18 @@ def add_command(
     text: tuple[str, ...], source: str | None, wait: bool, timeout: float | None, as_json: bool, **opts: Any
 ) -> int:
     """Add one task: from TEXT, standard input (-), or a section of a Markdown file (--file FILE#HEADING)."""
+    _refuse_timeout(wait, timeout)
+    words = (("--file", source), ("TEXT", text))
+    together(*words, why="each is the text of the task", hint="put both into the file, or say one of them")
     opts = {**opts, "files": _split(opts["files"]), "needs": _split(opts["needs"]), "env": dict(os.environ)}
     spec = _section(source) if source else words_or_stdin(text, "the task's text")
     result = _settle(steering(), "add", {**opts, "text": spec}, as_json)
     return _after(result, list(result["tasks"]), wait, timeout, as_json)
+
+
+def _refuse_timeout(wait: bool, timeout: float | None) -> None:
+    if timeout is not None and not wait:
+        raise UsageError("--timeout is of --wait, and nothing is waited for", object="--timeout", hint="add --wait")
 
 
 def _split(values: tuple[str, ...]) -> list[str]:

@@ -13,7 +13,7 @@ import click
 
 from stretto.checks import servers
 from stretto.checks.servers import Server
-from stretto.cli.common import emit, json_option, note, steer, task_argument
+from stretto.cli.common import emit, json_option, note, steer, task_argument, together
 from stretto.cli.text import clean, hang, terminal_width
 from stretto.client import Json
 from stretto.core.errors import StrettoError
@@ -30,6 +30,14 @@ def serve_command(task: str, names: tuple[str, ...], detach: bool, stopping: boo
 
     NAMES choose some of them. They end with the workspace, and when the task is paused or cancelled.
     """
+    words = (("--stop", stopping), ("--detach", detach))
+    together(*words, why="one ends what the other starts", hint=f"stretto serve {task} --stop")
+    together(
+        ("--stop", stopping),
+        ("NAMES", names),
+        why="all servers of the workspace end",
+        hint=f"stretto serve {task} --stop",
+    )
     told = steer("serve", task=task, names=list(names))
     path = Path(told["path"])
     if stopping:

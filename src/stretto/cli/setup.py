@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stretto.cli.common import emit, json_option, note, on_terminal
+from stretto.cli.common import emit, json_option, note, on_terminal, together
 from stretto.cli.text import clean
 from stretto.client import folder
 from stretto.config import Detected, detect, template
@@ -24,6 +24,9 @@ FILE = "stretto.toml"
 @json_option
 def init_command(only_print: bool, as_json: bool) -> None:
     """Write a commented stretto.toml from what is found here. No file is needed to start."""
+    together(
+        ("--print", only_print), ("--json", as_json), why="--print shows the file as it is", hint="say one of them"
+    )
     found = discover(Path(folder()))
     tracked = _tracked(found)
     there = [entry for folder in (found.root, found.root / "config") if folder.is_dir() for entry in folder.iterdir()]

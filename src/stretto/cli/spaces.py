@@ -13,6 +13,7 @@ from stretto import spawn
 from stretto.cli.common import emit, json_option, note, on_terminal, read, steer
 from stretto.cli.run import ask_trust
 from stretto.cli.text import clean, hang, terminal_width
+from stretto.cli.words import Group
 from stretto.client import Json
 from stretto.core.errors import StrettoError
 
@@ -20,7 +21,7 @@ from stretto.core.errors import StrettoError
 INTERRUPTED = (-2, 130)
 
 
-@click.group("workspace")
+@click.group("workspace", cls=Group)
 def workspace_command() -> None:
     """Workspaces without a task: worktree, branch, environment and ports under a name.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stretto.cli.common import emit, json_option, on_terminal, steer, text_of
+from stretto.cli.common import emit, json_option, on_terminal, steer, text_of, together
 from stretto.cli.text import clean, hang, terminal_width
 from stretto.core.errors import StrettoError
 
@@ -19,6 +19,8 @@ from stretto.core.errors import StrettoError
 @json_option
 def trust_command(plan: str | None, digest: str | None, show: bool, yes: bool, as_json: bool) -> None:
     """Show the commands that would run on this machine, and allow exactly these."""
+    for option in (("--hash", digest), ("--yes", yes)):
+        together(("--show", show), option, why="--show allows nothing", hint="say one of them")
     text = None if plan is None else text_of(plan)
     asked = {"plan_text": text, "plan_path": plan and str(Path(plan).resolve())}
     found = steer("trust", **asked)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stretto.cli.common import complete_tasks, emit, json_option, read
+from stretto.cli.common import complete_tasks, emit, json_option, read, together
 from stretto.cli.follow import carrying_on, statuses
 from stretto.cli.text import clean, coloured, hang, pad, paint, quota, terminal_width, width
 from stretto.client import Json, connect
@@ -30,6 +30,8 @@ _PAUSE = 1.0
 @json_option
 def usage_command(task: str | None, by: str, run: str | None, every: bool, watch: bool, as_json: bool) -> None:
     """Tokens and cost, in all and by task, run, role, agent, model, day, session or turn; budgets, rates."""
+    words = (("TASK", task), ("--run", run), ("--all", every))
+    together(*words, why="each says of whom the usage is", hint="say one of them")
     asked = {"task": task, "by": by, "run": run, "all": every or None}
     if not watch:
         _show(read("usage", **asked), by, as_json)

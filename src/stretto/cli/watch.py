@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from stretto.cli.common import complete_tasks, emit, json_option, note, on_terminal, read
+from stretto.cli.common import complete_tasks, emit, json_option, note, on_terminal, read, together
 from stretto.cli.follow import carrying_on, statuses
 from stretto.cli.live import open_screen
-from stretto.cli.overview import read_status
+from stretto.cli.overview import one_run_or_all, read_status
 from stretto.cli.text import clean
 from stretto.client import connect
 from stretto.core.errors import StrettoError, TimedOut
@@ -28,6 +28,7 @@ FOOTER = "Ctrl-C stops looking, nothing else · stretto inbox · stretto explain
 @json_option
 def watch_command(run: str | None, every: bool, as_json: bool) -> None:
     """Every task, live; with --json a status object on a line after each change."""
+    one_run_or_all(run, every)
     with carrying_on(), open_screen(FOOTER, silent=as_json) as screen:
         for status in statuses(connect(), lambda: read_status(run, every or None), None, 1.0, screen.pause):
             if status is None:
@@ -52,6 +53,7 @@ def wait_command(tasks: tuple[str, ...], goal: str, run: str | None, timeout: fl
 
     Exit codes: 0 reached, 1 it became impossible, 4 timed out.
     """
+    together(("TASK", tasks), ("--run", run), why="--run means all its tasks", hint="name tasks, or the run")
     deadline = None if timeout is None else time.monotonic() + timeout
     with carrying_on():
         found = _pinned(tasks, run, goal)

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from stretto import spawn
-from stretto.cli.common import emit, json_option, note, on_terminal, read, steer, task_argument
+from stretto.cli.common import emit, json_option, note, on_terminal, read, steer, task_argument, together
 from stretto.cli.text import clean, local_time
 from stretto.client import Json
 from stretto.core.database_url import CLUSTER_ROLE
@@ -65,6 +65,7 @@ def wake(task: str, url: str) -> None:
 @json_option
 def env_command(task: str, export: bool, as_json: bool) -> None:
     """The environment of a task's workspace; secrets are left out."""
+    together(("--export", export), ("--json", as_json), why="they are two forms of the same", hint="say one of them")
     result = read("env", task=task)
     if as_json:
         emit(result)
@@ -141,6 +142,11 @@ def undo_command(id: str | None, as_json: bool) -> None:
 @json_option
 def purge_command(ids: tuple[str, ...], only_list: bool, everything: bool, yes: bool, as_json: bool) -> None:
     """Delete for good what was removed. Lists first; nothing else deletes, and this cannot be undone."""
+    why = "one names what to delete, the other is everything"
+    together(("ID", ids), ("--all", everything), why=why, hint="stretto purge --list")
+    only = (("--list", only_list), ("--all", everything or ids), ("--yes", yes))
+    together(only[0], only[1], why="--list shows all that was removed", hint="stretto purge --list")
+    together(only[0], only[2], why="--list deletes nothing", hint="stretto purge --list")
     found: list[Json] = steer("purge", list=True)["removals"]
     unknown = set(ids) - {str(entry["id"]) for entry in found}
     if unknown:
