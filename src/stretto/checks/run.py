@@ -30,6 +30,7 @@ from pathlib import Path
 
 from stretto import files, process, proctree
 from stretto.core.errors import Unavailable
+from stretto.core.escapes import without_sequences
 from stretto.core.model import CheckResult, CheckSpec
 from stretto.failpoints import failpoint
 from stretto.interfaces import CheckOutcome
@@ -48,10 +49,7 @@ _PLACE = re.compile(
     r"STRETTO_\w+|PORT|PORT_\w+|COMPOSE_(PROJECT_NAME|FILE)|DATABASE_URL|PWD|OLDPWD|SHLVL|_|TERM|COLUMNS|LINES"
     r"|PLAYWRIGHT_(MCP_USER_DATA_DIR|MCP_OUTPUT_DIR|BROWSERS_PATH)"
 )
-_ESCAPES = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b\n]*(?:\x1b\\|\x07)?|[ -/]*[0-~])"
-    r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
-)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class CheckRunner:
@@ -181,7 +179,8 @@ def tail(path: Path, limit: int = 8192, lines: int = 100) -> str:
     if start:
         data = data[data.find(b"\n") + 1 :]
     text = data.decode("utf-8", errors="replace").rstrip()
-    written = [_ESCAPES.sub("", line.rstrip("\r").rpartition("\r")[2]).rstrip() for line in text.split("\n")]
+    rows = without_sequences(text).split("\n")
+    written = [_CONTROLS.sub("", row.rstrip("\r").rpartition("\r")[2]).rstrip() for row in rows]
     shown = "\n".join(written[-lines:]).encode()
     if len(shown) > limit:
         shown = shown[-limit:]

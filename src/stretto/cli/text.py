@@ -20,9 +20,12 @@ _COLOURS = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "3
 
 
 def clean(text: str, lines: bool = False) -> str:
-    """The text without what would act on a terminal; line ends become spaces unless `lines`."""
-    if text.isascii() and text.isprintable():
+    """The text without what would act on a terminal, whole sequences; line ends become spaces unless `lines`."""
+    if text.isprintable() and text.isascii():
         return text
+    from stretto.core.escapes import without_sequences  # most texts hold none
+
+    text = without_sequences(text)
     kept = []
     for char in text.expandtabs(4) if lines else text:
         if char == "\n" and lines:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import re
 
+from stretto.core.escapes import without_sequences
+
 #: characters of one block unless told otherwise
 LIMIT = 8000
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 #: control characters, line and direction controls of Unicode; tab and newline stay
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -29,7 +30,7 @@ def data_block(text: str, source: str, limit: int = LIMIT, keep: str = "head") -
 
 def plain(text: str) -> str:
     """The text without escape sequences and control characters, lines ended by a newline only."""
-    text = _ESCAPES.sub("", text.replace("\r\n", "\n")).replace("\r", "\n")
+    text = without_sequences(text.replace("\r\n", "\n")).replace("\r", "\n")
     return _CONTROLS.sub("", text).strip("\n")
 
 

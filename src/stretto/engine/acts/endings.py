@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.agents.pane_host import NO_TERMINAL
+from stretto.core.escapes import without_sequences
 from stretto.core.model import Delivery, Item, Message, MessageKind, Origin, Session, TurnResult
 from stretto.core.who import PANE
 from stretto.engine.acts.rows import add_control
@@ -25,7 +26,7 @@ from stretto.workspace.sandbox.launch_limits import ENDED
 #: bytes of stderr that are looked at, and characters of its last line that are told
 TAIL, TOLD = 4096, 300
 _WORD = re.compile(r"[^\W\d_]{2}")
-_UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\xa0-\uffff]")
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +90,18 @@ def _words(record: dict[str, Any], reason: str, last: str) -> str:
 
 def last_line(said: bytes) -> str:
     """The last line that says something, fit to be shown."""
-    lines = [_UNPRINTABLE.sub("", line).strip() for line in said.decode("utf-8", "replace").splitlines()]
+    lines = [_UNPRINTABLE.sub("", line).strip() for line in _lines(said)]
     return next((line[:TOLD] for line in reversed(lines) if line), "")
+
+
+def _lines(said: bytes) -> list[str]:
+    return without_sequences(said.decode("utf-8", "replace")).splitlines()
 
 
 def last_screen(said: bytes) -> str:
     """The last words on a screen, fit to be shown: what stands together at its end, up to a line without a word."""
     words: list[str] = []
-    for line in reversed(said.decode("utf-8", "replace").splitlines()):
+    for line in reversed(_lines(said)):
         text = " ".join(_UNPRINTABLE.sub("", line).split())
         if _WORD.search(text):
             words.insert(0, text)
