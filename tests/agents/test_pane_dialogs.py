@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stretto.agents.claude_tui import ClaudeTui
+from stretto.agents.gemini_tui import GeminiTui
 from stretto.agents.tui import Dialog, numbered, permitting, steered
 from stretto.terminal.screen import Screen, read
 
@@ -38,6 +43,46 @@ WORKING = """
 ✽ Mulling… (7s)
   esc to interrupt
 """
+
+
+GOLDEN = Path(__file__).parent / "golden" / "gemini_pane"
+DRAWN = set("─━│┃╭╮╰╯╌═║▄▀▔▁")
+
+
+@pytest.mark.parametrize("name", ["permission", "question", "edit"])
+def test_a_recorded_dialog_is_told_without_what_is_drawn_around_it(name: str) -> None:
+    """As if nobody had known its frames: all that stands at the foot of the screen."""
+    recorded = read((GOLDEN / f"{name}.screen").read_text().partition("\n")[2])
+    assert DRAWN & set(recorded.foot)
+    told = Dialog(recorded.foot, ()).told
+    assert not DRAWN & set(told)
+    assert told.split() == "".join(" " if char in DRAWN else char for char in recorded.foot).split()
+    dialog = GeminiTui().view(recorded).dialog
+    assert dialog is not None
+    assert dialog.told == dialog.text.strip()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "told"),
+    [
+        ("╌╌╌╌╌\nEdit a.txt\n 1 + one\n╌╌╌╌╌\nGo on?", "Edit a.txt\n 1 + one\nGo on?"),
+        ("──── Overwrite? ────\nyes", "Overwrite?\nyes"),
+        ("┃ Permission required\n┃   rm -rf x\n┃", "Permission required\n  rm -rf x"),
+        ("║ │ nested │ ║", "nested"),
+        ("--------\n========\n- one\n---", "- one\n---"),
+        ("src\n│   ├── a │ b\n└── c", "src\n│   ├── a │ b\n└── c"),
+        ("a │ b\n──┼──\n1 │ 2", "a │ b\n1 │ 2"),
+        ("a\n\nb", "a\n\nb"),
+        ("──────", "──────"),
+    ],
+)
+def test_rulers_frames_and_bars_are_left_out_and_nothing_else(drawn: str, told: str) -> None:
+    assert Dialog(drawn, ()).told == told
+
+
+@given(st.text(st.sampled_from("│─╭╮ab \n-é")))
+def test_no_letter_is_left_out_with_a_frame(drawn: str) -> None:
+    assert [c for c in Dialog(drawn, ()).told if c.isalnum()] == [c for c in drawn if c.isalnum()]
 
 
 def screen(text: str) -> Screen:

@@ -76,7 +76,7 @@ class Dialogs:
         about = {
             "kind": "permission" if permission else "question",
             "request": self._asked[0],
-            "text": dialog.text,
+            "text": dialog.told,
             "options": list(dialog.options),
             "keys": {key: key for key, _ in dialog.options},
             OWN_TERMINAL: not dialog.answerable,

@@ -380,7 +380,7 @@ class Host:
             self.turns += 1
             if (dialog := self.dialogs.open) is not None:  # it asked before the proof was seen, and still does
                 what = What.PERMISSION if dialog.permission else What.ASKING
-                self.saw(Sign(what, Source.PROTOCOL, time.time(), self.spec["generation"], dialog.text[:200]))
+                self.saw(Sign(what, Source.PROTOCOL, time.time(), self.spec["generation"], dialog.told[:200]))
         self.courier, self.began = None, None
 
     def give_up(self, why: str) -> None:

@@ -18,7 +18,7 @@ from stretto.agents.shapes import untried
 from stretto.core import delivery
 from stretto.core.evidence import Source, What
 from stretto.interfaces import Signal
-from stretto.terminal.screen import Screen
+from stretto.terminal.screen import Screen, unframed
 
 _RULE = re.compile(r"[─━]{8,}.*[─━]|[─━]{8,}")
 _OPTION = re.compile(r"\s*(?P<cursor>[❯›●>→])?\s*(?P<key>\d)\.\s+(?P<text>\S.*)")
@@ -39,6 +39,11 @@ class Dialog:
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     words: tuple[str, ...] | None = field(default=None, compare=False)
     id: str = ""
+
+    @property
+    def told(self) -> str:
+        """Its text without what is only drawn around it; that itself where nothing else stands there."""
+        return unframed(self.text) or self.text
 
     @property
     def answerable(self) -> bool:

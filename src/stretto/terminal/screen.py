@@ -6,10 +6,17 @@ Hints and placeholders are drawn faint; a composer that shows only those is empt
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 
 _SGR = re.compile(r"\x1b\[([0-9;:]*)m")
 _OTHER = re.compile(r"\x1b(\][^\x07\x1b]*(\x07|\x1b\\)|[()][0-9A-B]|[\x20-\x2f]*[\x30-\x7e])|[\x0e\x0f]")
+#: what a frame is drawn with: its sides, and what stands on a line that has nothing else
+_SIDE = "│┃║╎╏┆┇┊┋"
+_INSIDE = re.compile(rf"\s*[{_SIDE}](.*)[{_SIDE}]\s*")
+_BAR = re.compile(rf"\s*[{_SIDE}]( ?)")
+_RULER = re.compile(r"\s*(?:[\u2500-\u259f\u2010-\u2015\s]+|[-_=]{8,})\s*")
+_ENDS = re.compile(r"^\s*[─━┄┅┈┉╌╍═\u2010-\u2015]{3,}\s+|\s+[─━┄┅┈┉╌╍═\u2010-\u2015]{3,}\s*$")
 _FAINT, _NORMAL, _RESET = "2", "22", ("", "0")
 
 
@@ -34,6 +41,25 @@ class Screen:
     def foot(self) -> str:
         """The last twelve lines that hold anything."""
         return "\n".join([line for line in self.lines if line.strip()][-12:])
+
+
+def unframed(text: str) -> str:
+    r"""Words of a screen without what is only drawn there: rulers, and the frames and bars beside the words.
+
+    >>> unframed("╭───╮\n│ Go on? │\n╰───╯\n╌╌╌╌")
+    'Go on?'
+    """
+    lines = text.split("\n")
+    while True:
+        rows = [found[1] if (found := _INSIDE.fullmatch(line)) else line for line in lines]
+        rows = [row for row in rows if not (row.strip() and _RULER.fullmatch(row))]
+        said = [row for row in rows if row.strip()]
+        if rows == lines and said and all(_BAR.match(row) for row in said):
+            rows = [_BAR.sub("", row, count=1) for row in rows]
+        if rows == lines:
+            break
+        lines = rows
+    return textwrap.dedent("\n".join(_ENDS.sub("", row).rstrip() for row in lines)).strip("\n")
 
 
 def read(captured: str, title: str = "", *, taken: bool = True) -> Screen:
