@@ -86,5 +86,6 @@ def test_the_person_grants_as_much_again_from_where_it_stood() -> None:
 
 def test_amounts_have_their_units() -> None:
     assert amount("cost", 1.5) == "1.50 USD"
-    assert amount("minutes", 2) == "2.0 minutes"
+    assert [amount("cost", value) for value in (0.0, 0.25, 0.0015)] == ["0.00 USD", "0.25 USD", "0.0015 USD"]
+    assert [amount("minutes", value) for value in (2, 0.05)] == ["2.0 minutes", "3 seconds"]
     assert amount("tokens", 1234567) == "1 234 567 tokens"

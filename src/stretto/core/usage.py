@@ -145,11 +145,11 @@ def budgets(limits: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, dict
 
 
 def amount(measure: str, value: float) -> str:
-    """A quantity with its unit."""
+    """A quantity with its unit: a small one as finely as it takes to tell it from none."""
     if measure == "cost":
-        return f"{value:.2f} USD"
+        return f"{value:.2f} USD" if value >= 1 or round(value, 2) == value else f"{value:.4f} USD"
     if measure == "minutes":
-        return f"{value:.1f} minutes"
+        return f"{value:.1f} minutes" if value >= 1 else f"{value * 60:.0f} seconds"
     return f"{value:,.0f} tokens".replace(",", " ")
 
 

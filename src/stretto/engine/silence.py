@@ -125,7 +125,8 @@ class Silence:
             run = tx.one(Run, "id = ?", task.run) if task is not None else None
             if session is None or task is None or run is None or task.outcome is not None:
                 return
-            text = f"the agent has said nothing for {limit / 60:g} minutes"
+            long = f"{limit / 60:g} minutes" if limit % 60 == 0 else f"{limit:g} seconds"
+            text = f"the agent has said nothing for {long}"
             said = {"status": Status.STALLED.value, "reason": text, "until": None}
             tx.update(Session, id, status=SessionStatus.STALLED, evidence=(text, *session.evidence), belief=said)
             tx.event("session.status", task=task.uid, session=id, status=SessionStatus.STALLED)
