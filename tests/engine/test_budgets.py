@@ -93,17 +93,6 @@ def test_a_running_turn_is_interrupted_and_taken_up_again(spine: Spine) -> None:
     assert {"a.txt", "b.txt"} <= set(spine.repo.files(head)), "nothing that it did was lost"
 
 
-def test_what_an_agent_says_that_it_used_is_looked_at_when_it_says_so(
-    spine: Spine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stretto.engine.reconcile.BACKSTOP", 3600.0)
-    script = {"one": turns([write("a.txt", "1"), used(2000), {"hang": True}])}
-    spine.run(plan(task("one", budget="1000 tokens")), script, approve="human")
-    (item,) = spine.wait(lambda: [i for i in waiting(spine) if i.kind.value == "budget"])
-    assert item.payload["used"] == 2000
-    spine.cancel_open()
-
-
 def test_with_nobody_there_the_task_fails_and_others_start_no_turn(spine: Spine) -> None:
     script = {"one": turns([write("a.txt", "1"), used(600)]), "two": turns([write("b.txt", "1"), used(1)])}
     configure(spine, "[limits]\ntokens = 500\n")

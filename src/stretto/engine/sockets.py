@@ -193,7 +193,6 @@ class Sockets:
             key = f"agent:{session.id}:{args['request']}"
             turn = running_turn(tx, session.id)
             record_usage(tx, session.task, session.id, turn.n if turn else None, key, args.get("model"), usage)
-        self._parts.nudge(session.task)  # a budget may be used up
         return {}
 
     def _status(self, session: Session) -> dict[str, Any]:
