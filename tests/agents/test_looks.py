@@ -124,7 +124,7 @@ def test_other_packages_and_the_configuration_add_agents(repo: Repository, home:
     assert (found["mine"]["type"], found["mine"]["fallback_of"]) == ("command", ["tester"])
     assert found["mine"]["can"]["questions"] is True
     assert found["mine"]["can"]["stream"] is False
-    told = run("agents").stdout
+    told = run("agents", "--long").stdout
     assert "mine · any program" in told
     rows = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line[:1].isalpha() and " · " not in line}
     (head,) = (line.split() for line in told.splitlines() if line.split()[:1] == ["stream"])

@@ -125,13 +125,14 @@ def test_a_broken_distribution_is_refused_with_a_sentence_and_keeps_nobody_else_
         assert f"the package {name} does not provide an agent '{name}' that can be used" in found[name]["missing"]
         assert said in found[name]["missing"]
         assert f"pip uninstall {name}" in found[name]["install"]
-    told = run("agents").stdout
-    assert "lost · not to be used" in told
+    assert "lost · not to be used" in run("agents", "lost").stdout
+    rows = {line.split("  ")[0]: line for line in run("agents").stdout.splitlines()}
+    assert all("not usable" in rows[name] for name in BROKEN)
     refused = run("add", "x", "--agent", "lost", "--leave-checkout", code=2)
     assert "is not known" in refused.stderr
     (repo.path / "stretto.toml").write_text('schema = 1\n[agents.own]\ntype = "rough"\n[roles.tester]\nagent = "own"\n')
     assert "SystemExit: go away" in run("doctor", code=None).stdout
-    assert "SystemExit: go away" in run("agents").stdout
+    assert "SystemExit: go away" in run("agents", "--long").stdout
 
 
 def test_what_is_wrong_with_an_agent_is_told_in_one_sentence() -> None:

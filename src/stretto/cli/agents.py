@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stretto.cli.common import emit, json_option, read
-from stretto.cli.text import clean, coloured, pad, paint, quota, terminal_width, width, wrap
+from stretto.cli.text import clean, clip, coloured, hang, pad, paint, quota, terminal_width, width, wrap
 from stretto.client import Json, folder
 
 if TYPE_CHECKING:
@@ -18,20 +18,39 @@ if TYPE_CHECKING:
 
 
 @click.command("agents")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--long", "everything", is_flag=True, help="All that is known of each; NAME tells it of some.")
 @json_option
-def agents_command(as_json: bool) -> None:
+def agents_command(names: tuple[str, ...], everything: bool, as_json: bool) -> None:
     """The agents that can be named here: those that need no description, then those of stretto.toml.
 
     Looks at programs, versions and the evidence of a login; starts no agent and reads no credential.
     """
     told = _quotas()
-    found = [{**agent, "quotas": told.get(agent["name"], [])} for agent in described(root_here())]
+    found = _named([{**agent, "quotas": told.get(agent["name"], [])} for agent in described(root_here())], names)
     if as_json:
         emit({"agents": found})
+        return
+    if not (names or everything):
+        click.echo("\n".join(_overview(found)))
         return
     for number, agent in enumerate(found):
         click.echo("\n".join([""] * (number > 0) + _block(agent)))
     click.echo("\n".join(["", *_table(found)]))
+
+
+def _named(found: list[Json], names: tuple[str, ...]) -> list[Json]:
+    """Those of these names; all if none is said. Raises UsageError for one that there is not."""
+    from stretto.core.errors import UsageError
+    from stretto.core.finding import closest
+
+    known = {agent["name"]: agent for agent in found}
+    for name in names:
+        if name not in known:
+            guess = closest(name, known)
+            hint = f"did you mean {guess}?" if guess else "all that there are: stretto agents"
+            raise UsageError(f"there is no agent {name!r} here", object=name, hint=hint)
+    return [known[name] for name in dict.fromkeys(names)] if names else found
 
 
 def _quotas() -> dict[str, list[Json]]:
@@ -125,6 +144,43 @@ def _unusable(name: str, type: str, error: StrettoError) -> Json:
         "models": {},
         "install": error.hint or "",
     }
+
+
+def _overview(found: list[Json]) -> list[str]:
+    """A line for each agent, and what the words in it mean."""
+    from stretto.agents.declaration import CAPABILITIES
+
+    rows = [(clean(agent["name"]), _found(agent), _LOGINS[agent["login"]], _abilities(agent)) for agent in found]
+    heads, columns, colour = ("agent", "found", "login", "can"), terminal_width(), coloured()
+    room = [max(width(row[n]) for row in [heads, *rows]) for n in range(3)]
+    room[0] = min(room[0], 20)
+    lines = []
+    for number, row in enumerate([heads, *rows]):
+        line = clip("  ".join([*(pad(cell, size) for cell, size in zip(row, room, strict=False)), row[3]]), columns)
+        lines.append(paint(line, "bold", colour and number == 0))
+    whole = hang(f"all: {', '.join(CAPABILITIES)}", columns)
+    return [*lines, *whole, "more of each: stretto agents NAME, or --long"]
+
+
+_LOGINS = {True: "yes", False: "no sign", None: "-"}
+
+
+def _found(agent: Json) -> str:
+    """Whether it is there: its version, and whether that was tested."""
+    if agent["missing"]:
+        return "not usable" if agent["path"] or not agent["program"] else "not found"
+    if agent["version"] is None:
+        return "yes"
+    return f"{clean(agent['version'])}, {'tested' if agent['tested'] else 'untested'}"
+
+
+def _abilities(agent: Json) -> str:
+    """What it can do in the fewest words."""
+    can = [word for word, able in agent["can"].items() if able]
+    cannot = [word for word, able in agent["can"].items() if not able]
+    if not can or not cannot:
+        return "all" if can else "nothing"
+    return f"all but {', '.join(cannot)}" if len(cannot) < len(can) else ", ".join(can)
 
 
 def _block(agent: Json) -> list[str]:
