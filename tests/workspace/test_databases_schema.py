@@ -283,8 +283,28 @@ def test_what_belongs_to_others_is_refused_and_undone(shop: Shop) -> None:
         shop.make("run-aaaa/one", found)
     assert "could not make all that the schema public holds" in refused.value.message
     assert "extra" in refused.value.message
+    assert "it stopped at the table refers" in refused.value.message
     assert "postgres-cluster" in str(refused.value.hint)
     assert (found.known(), found.provider.found()) == ([], {})
+
+
+@pytest.mark.parametrize("kind", ["VIEW", "MATERIALIZED VIEW"])
+def test_a_view_of_the_person_that_hinders_copies_is_named_with_the_next_step(shop: Shop, kind: str) -> None:
+    """One in the source, over the schema of a task: no other task may read there."""
+    one, found = shop.make("run-aaaa/one")
+    shop.given(
+        one, found, f"CREATE TABLE t (n integer); GRANT ALL ON t TO ann; GRANT USAGE ON SCHEMA {one.name} TO ann"
+    )
+    query = f"SELECT n,\n 'CREATE VIEW public.other AS' AS x FROM {one.name}.t"
+    shop.cluster.run(f'CREATE {kind} "My view" AS {query};', shop.name)
+    with pytest.raises(StrettoError) as refused:
+        shop.make("run-aaaa/two", shop.branches())
+    assert f'it stopped at the {kind.lower()} "My view": ' in refused.value.message
+    hint = str(refused.value.hint)
+    assert f'ALTER {kind} "public"."My view" SET SCHEMA OTHER; or use provider' in hint
+    shop.cluster.run(f'CREATE SCHEMA other; ALTER {kind} "public"."My view" SET SCHEMA other;', shop.name)
+    shop.make("run-aaaa/two", shop.branches())
+    shop.cluster.run("DROP SCHEMA other CASCADE;", shop.name)
 
 
 def test_a_role_of_somebody_else_keeps_its_name_and_password(shop: Shop) -> None:

@@ -233,17 +233,13 @@ class PostgresSchema:
             dump, script = Path(folder) / "dump", Path(folder) / "script"
             reader.dump_schema(self._name, source, dump)
             with _text(dump, "r") as lines, _text(script, "w") as written:
-                written.writelines(schema_dump.renamed(lines, source, name, own))
+                begins = schema_dump.write(schema_dump.renamed(lines, source, name, own), written)
             dump.unlink()
             try:
                 self._logins.entered(name, self._name).play(script, self._name)
             except StrettoError as error:
-                raise StrettoError(
-                    f"a task's role could not make all that the schema {source} holds: {error.message}",
-                    object=self._name,
-                    code=error.code,
-                    hint='take that out of the schema, or use provider "postgres-database" or "postgres-cluster"',
-                ) from error
+                made = schema_dump.made_at(begins, int(error.details.get("line", 0)), name)
+                raise _unmade(source, made, self._name, error) from error
 
     def _source(self) -> str:
         """The schema that is copied; empty if there is none."""
@@ -300,6 +296,22 @@ class PostgresSchema:
 
     def _value(self, script: str, **values: str) -> str | None:
         return self.server.value(script, database=self._name, values=values)
+
+
+def _unmade(source: str, made: tuple[str, str] | None, database: str, error: StrettoError) -> StrettoError:
+    """Why a schema could not be copied; `made`: kind and name of the object at which that was seen."""
+    what, out = "", "take that out of the schema"
+    if made is not None:
+        kind, name = made
+        schema = '"' + source.replace('"', '""') + '"'
+        what = f"; it stopped at the {kind.lower()} {name}"
+        out = f"move it out, if it is not for tasks: ALTER {kind} {schema}.{name} SET SCHEMA OTHER"
+    return StrettoError(
+        f"a task's role could not make all that the schema {source} holds{what}: {error.message}",
+        object=database,
+        code=error.code,
+        hint=f'{out}; or use provider "postgres-database" or "postgres-cluster"',
+    )
 
 
 def _whole(statements: list[str]) -> str:

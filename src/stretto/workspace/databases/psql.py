@@ -20,6 +20,8 @@ from stretto.failpoints import failpoint
 from stretto.workspace.databases import programs
 
 #: a server may speak any language, so a failure is known by its SQLSTATE
+#: the line of a file in which a statement ends
+_LINE = re.compile(r"^psql:.*:(\d+): (?:ERROR|FATAL)", re.MULTILINE)
 _STATED = re.compile(r"\S+:\s+([0-9A-Z]{5}): (.*)")
 _SAID = re.compile(r"(?:ERROR|FATAL):\s+()(.*)")
 #: what a newer pg_dump sets and an older server does not know: nothing of the data
@@ -140,7 +142,7 @@ class Server:
         self._program("pg_dump", words, database)
 
     def play(self, script: Path, database: str) -> None:
-        """Run the statements of a file, all or none."""
+        """Run the statements of a file, all or none. The details of an error hold the `line`, if psql said it."""
         words = ["-X", "-q", "-A", "-t", "-w", "-1", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose"]
         self._program("psql", [*words, "-f", str(script)], database)
 
@@ -150,7 +152,9 @@ class Server:
         done = process.run(argv, cwd=Path("/"), env=self.environment(database), timeout=PATIENCE)
         said = done.stderr.decode(errors="replace")
         if not done.ok and not _only_settings(said):
-            raise self.failure(said, database)
+            error, at = self.failure(said, database), _LINE.search(said)
+            error.details |= {"line": int(at[1])} if at else {}
+            raise error
 
     # ------------------------------------------------------------ what went wrong
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
+from typing import IO
 
 from stretto.core.errors import StrettoError
 
@@ -53,6 +54,14 @@ _TOKEN = re.compile(
 _OPEN = re.compile(r"[eE]?'|\"|\$(?:[A-Za-z_\x80-\U0010ffff][\w\x80-\U0010ffff]*)?\$")
 _REG = frozenset({"regclass", "regtype", "regproc", "regprocedure", "regoper", "regoperator", "regconfig"})
 _NAMES = ("word", "quoted")
+#: characters of a statement that say what it makes
+_HEAD = 400
+_MAKES = re.compile(
+    r"""(?:COPY|(?:CREATE|ALTER|REFRESH)\s+(?:OR\s+REPLACE\s+|UNLOGGED\s+|FOREIGN\s+)*
+        (?P<kind>MATERIALIZED\s+VIEW|[A-Z]+))\s+(?:ONLY\s+)?
+        (?P<schema>"[^"]+"|\w+)\.(?P<name>"(?:[^"]|"")*"|[^\s(;]+)""",
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +100,28 @@ def renamed(lines: Iterable[str], old: str, new: str, own: Collection[str]) -> I
                 yield from _rows(given)
     if text.strip() or inside or found:
         raise _refused("it ends within a statement")
+
+
+def write(statements: Iterable[str], file: IO[str]) -> list[tuple[int, str]]:
+    """Write what `renamed` gives; the number of the line in which each statement begins, from 1, and its beginning."""
+    begins: list[tuple[int, str]] = []
+    line, rows = 1, False
+    for said in statements:
+        if not rows:
+            begins.append((line, said[:_HEAD]))
+        rows = said != "\\.\n" and (rows or (said.startswith("COPY ") and said.rstrip().endswith("FROM stdin;")))
+        file.write(said)
+        line += said.count("\n")
+    return begins
+
+
+def made_at(begins: Sequence[tuple[int, str]], line: int, schema: str) -> tuple[str, str] | None:
+    """Kind and name (as SQL writes them) of the object that the statement around a line makes in a schema."""
+    said = next((text for at, text in reversed(begins) if at <= line), "")
+    found = _MAKES.match(said)
+    if found is None or found["schema"].strip('"') != schema:
+        return None
+    return (found["kind"] or "TABLE"), found["name"]
 
 
 def _rows(given: Iterator[str]) -> Iterator[str]:
