@@ -85,6 +85,7 @@ UNSETTLED = rows.turn(settled=False)
 FAILED = rows.turn(result=TurnResult.FAILED, reason="exit 1")
 INTERRUPTED = rows.turn(result=TurnResult.INTERRUPTED)
 LIMITED = rows.turn(result=TurnResult.LIMITED, reason="limited: 429")
+REFUSED = tuple(rows.turn(n, result=TurnResult.LIMITED, reason="limited: 429") for n in range(1, 7))
 SPARED = rows.run(agent="", config={"roles": {"implementer": {"agent": "a", "fallback": ["b"]}}})
 RESOLVED = rows.run(
     agent="", config={"roles": {"implementer": {"agent": "a"}, "resolver": {"agent": "b", "said": ["agent"]}}}
@@ -308,7 +309,7 @@ CASES = [
     Case("turn interrupted", facts(messages=(INTERRUPTED,)), P.IMPLEMENT, S.WAITING, "interrupted", act.Ask),
     Case("turn failed", facts(messages=(FAILED,)), P.IMPLEMENT, S.WAITING, "failure", act.Ask),
     Case("turn failed, auto", facts(messages=(FAILED,), run=AUTO), P.IMPLEMENT, S.ACTIVE, "failed", act.Finish),
-    Case("vendor limits", facts(messages=(LIMITED,)), P.IMPLEMENT, S.WAITING, "failure", act.Ask),
+    Case("vendor limits", facts(messages=(LIMITED,)), P.IMPLEMENT, S.ACTIVE, "limited"),
     Case(
         "a conflict for its resolver",
         facts(messages=CONFLICTED, run=RESOLVED),
@@ -353,6 +354,22 @@ CASES = [
     Case(
         "the spare agent is limited, too",
         facts(rows.started(attempts={"fallback": 1}), messages=(LIMITED,), run=SPARED),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "limited",
+    ),
+    Case(
+        "the time of its vendor has come",
+        facts(messages=(LIMITED,), now=500.0),
+        P.IMPLEMENT,
+        S.ACTIVE,
+        "again",
+        act.Compose,
+    ),
+    Case("the same, paused", facts(messages=(LIMITED,), now=500.0, **HELD), P.IMPLEMENT, S.ACTIVE, "paused"),
+    Case(
+        "its vendor never takes more",
+        facts(rows.started(attempts={"limited": 5}), messages=REFUSED),
         P.IMPLEMENT,
         S.WAITING,
         "failure",

@@ -57,7 +57,7 @@ def test_research_has_places_of_its_own():
 
 
 def test_a_long_wait_for_the_person_frees_the_place():
-    for waiting in ({"state": State.WAITING}, {"state": State.ACTIVE, "paused": True}):
+    for waiting in ({"state": State.WAITING}, {"state": State.ACTIVE, "resting": True}):
         at_once = candidate("w", **waiting)
         long_ago = candidate("w", **waiting, since=NOW - LIMITS.long_wait - 1)
         assert holds_place(at_once, NOW, LIMITS)
@@ -82,7 +82,7 @@ CANDIDATES = st.lists(
         priority=st.integers(-1, 2),
         order=st.tuples(st.just(1.0), st.integers(0, 50)),
         since=st.floats(0, NOW),
-        paused=st.booleans(),
+        resting=st.booleans(),
     ),
     max_size=12,
     unique_by=lambda c: c.uid,

@@ -1,14 +1,16 @@
 """Schedules of the pure core. The count and the speed are printed; a failure names its seed."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from stretto.core import decide as brain
-from stretto.core.actions import Deliver
+from stretto.core import limit_rules
+from stretto.core.actions import Compose, Deliver
 from stretto.core.decide import RULES
 from stretto.core.decision import Decision
-from stretto.core.model import Delivery
+from stretto.core.model import Delivery, Origin
 from stretto.testing import simulator
 from stretto.testing.simrows import Broken
 
@@ -62,6 +64,21 @@ def no_handover(f, limits):
     return Decision(found.stage, found.state, found.reason, Deliver(n=f.turn.n), "deliver")
 
 
+def hasty(f, turn):
+    """Try a vendor again at once, whatever it said."""
+    found = limit_rules.vendor_rests(f, turn)
+    if found is None or found.cause != limit_rules.LIMITED:
+        return found
+    again = Compose(Origin.RESUME, limit_rules.LIMITED, after=turn.n)
+    return Decision(found.stage, found.state, found.reason, again, "again")
+
+
+def endless(f, turn):
+    """Never ask the person about a vendor."""
+    task = replace(f.task, attempts={k: v for k, v in f.task.attempts.items() if k != limit_rules.LIMITED})
+    return limit_rules.vendor_rests(replace(f, task=task), turn)
+
+
 def without(rule):
     return tuple(r for r in RULES if r is not rule)
 
@@ -79,12 +96,16 @@ MISTAKES = {
     "does not wait": without(brain.waiting_for_person),
     "does not miss a worktree": instead(brain.prepare, no_worktree_check),
     "loses answers in a crash": instead(brain.controls, old_controls),
+    "does not wait for the vendor": {"vendor_rests": hasty},
+    "waits for the vendor for ever": {"vendor_rests": endless},
     "does not hand over": instead(brain.turn_under_way, no_handover),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_it_finds_mistakes(mistake, monkeypatch):
-    monkeypatch.setattr(brain, "RULES", MISTAKES[mistake])
+    made = MISTAKES[mistake]
+    for name, value in (made if isinstance(made, dict) else {"RULES": made}).items():
+        monkeypatch.setattr(brain, name, value)
     with pytest.raises(Broken, match=r"^seed \d+"):
         simulator.play(range(SEEDS))

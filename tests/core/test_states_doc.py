@@ -6,6 +6,7 @@ from stretto.core.actions import Ask
 from stretto.core.admission import Candidate, holds_place
 from stretto.core.decide import decide
 from stretto.core.facts import Limits
+from stretto.core.limit_rules import RESTING
 from stretto.core.model import TERMINAL, SessionStatus, State
 from tests.core.scenarios import CASES, Case
 
@@ -26,7 +27,7 @@ def place_of(case: Case) -> str:
         priority=0,
         order=(0.0, 0),
         since=0.0,
-        paused=case.cause == "paused",
+        resting=case.cause in RESTING,
     )
     now, later = (holds_place(candidate, at, LIMITS) for at in (0.0, LIMITS.long_wait + 1))
     return "yes" if later else "for 10 minutes" if now else "no"

@@ -74,7 +74,7 @@ def test_errors_that_stay_are_told_as_they_are(stage: RealStage) -> None:
     assert not kind.overflows or kind.full in text.lower()
     assert {result for id, (result, _, _) in told.items() if "429" in stays[id]} <= {"limited"}
     assert {result for id, (result, _, _) in told.items() if "429" not in stays[id]} <= {"failed"}
-    assert {item for _, item, _ in told.values()} <= {"failure"}
+    assert all(item == ("limited" if result == "limited" else "failure") for result, item, _ in told.values())
     assert {stage.counted(id)["output"] for id in told} <= {0}
 
 
@@ -85,5 +85,12 @@ def edit(kind: Kind) -> str:
 
 def ended(stage: RealStage, id: str) -> tuple[str, str, str]:
     """How the first turn of a task ended, and what the person is told of it."""
-    item = stage.wait(lambda: next((i for i in stage.inbox() if i["task"].endswith(f"/{id}")), None), PATIENCE)
-    return stage.messages(id)[0]["result"], item["kind"], item["text"]
+
+    def look() -> tuple[str, str] | None:
+        reason = stage.task(id)["reason"]
+        if reason.startswith("limited until "):
+            return "limited", reason
+        return next(((i["kind"], i["text"]) for i in stage.inbox() if i["task"].endswith(f"/{id}")), None)
+
+    kind, text = stage.wait(look, PATIENCE)
+    return stage.messages(id)[0]["result"], kind, text

@@ -134,5 +134,8 @@ def test_files_of_the_person_and_of_the_repository_are_left_alone(stage: RealSta
 def test_a_limited_vendor_is_told_as_that(stage: RealStage) -> None:
     stage.configure()
     stage.run(task("one", "x [[err=429x9]]"))
-    assert "429" in stage.wait_item("failure")["text"]
+    stage.wait(lambda: stage.task("one")["reason"].startswith("limited until "))
+    assert "429" in stage.task("one")["reason"]
     assert stage.messages("one")[0]["result"] == "limited"
+    assert stage.inbox() == []
+    stage.stretto("cancel", "one")

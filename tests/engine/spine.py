@@ -119,8 +119,8 @@ def running(repo: Repository, folder: Path, clock: Clock | None = None) -> Itera
         yield spine
     finally:
         spine.cancel_open()
-        engine.stop()
-        engine.store.close()
+        spine.engine.stop()
+        spine.engine.store.close()
 
 
 def plan(*tasks: str, checks: str = '["true"]') -> str:

@@ -184,7 +184,9 @@ def test_errors_fail_the_turn_and_limits_are_known(spine: Spine) -> None:
         unsandboxed=True,
         open=2,
     )
-    assert set(spine.wait_over(60).values()) == {"failed"}
+    spine.wait(lambda: spine.task("one").outcome is not None)
+    spine.wait(lambda: spine.state("two")[1].startswith("limited until "))
+    assert spine.task("one").outcome == "failed"
     assert spine.messages("one")[0].result is TurnResult.FAILED
     assert "500 pretended" in spine.messages("one")[0].reason
     assert spine.messages("two")[0].result is TurnResult.LIMITED

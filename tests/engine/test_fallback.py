@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from stretto.core.errors import StrettoError
+from stretto.core.limit_rules import PAUSES
 from stretto.core.limited import moment
 from stretto.core.model import Run, TurnResult
 from stretto.engine.taking import record_quota
@@ -66,12 +68,12 @@ def test_a_limited_agent_is_replaced_and_passed_over_for_a_while(spine: Spine) -
     assert spine.session("two").agent == "spare"
 
 
-def test_without_another_agent_it_waits_and_the_person_decides(spine: Spine, clock: FakeClock) -> None:
+def test_without_another_agent_it_waits_and_tasks_of_other_vendors_go_on(spine: Spine, clock: FakeClock) -> None:
     configure(spine, '[roles.implementer]\nagent = "busy"\n[roles.tester]\nagent = "spare"\n')
     spine.run(plan(task("one"), task("other", role="tester")), approve="human")
-    spine.wait(lambda: {i.kind.value for i in spine.items()} == {"failure", "review"})
-    item = next(i for i in spine.items() if i.kind.value == "failure")
-    assert "not now" in item.text
+    spine.wait(lambda: spine.state("one")[1].startswith("limited until "))
+    spine.wait_item("review")
+    assert "not now" in spine.state("one")[1]
     spine.folder = spine.folder / "another"  # a plan is known by its file
     spine.folder.mkdir()
     spine.run(plan(task("later"), task("free", role="tester")), approve="human", open=2)
@@ -90,19 +92,31 @@ def used_up(spine: Spine, agent: str, seconds: float) -> str:
         return moment(tx.now + seconds)
 
 
+def waits_again(spine: Spine, kept: int) -> bool:
+    """Whether so many turns are over and what they left is kept."""
+    return [m.settled for m in spine.messages("one")] == [True] * kept
+
+
 def test_all_agents_that_are_limited_are_named_with_the_end_of_their_windows(spine: Spine, clock: FakeClock) -> None:
     late = '[agents.late]\ncommand = ["sh", "-c", "echo closed for today; exit 75"]\n'
     configure(spine, late + '[roles.implementer]\nagent = "busy"\nfallback = ["missing", "late"]\n')
     end = used_up(spine, "late", 7200)
     run = spine.run(plan(task("one")), approve="human")["run"]
-    item = spine.wait_item("failure")
     who = f"no agent is left for it now: busy is limited, missing cannot be started, late is limited until {end}"
+    said = f"limited until {moment(clock.now() + 7200, clock.now())}, then late goes on: {who}"[:160]
+    spine.wait(lambda: spine.state("one")[1].startswith(said))
+    assert spine.call_read("status", run=run)["tasks"][0]["reason"].startswith(said)
+    assert spine.call_read("explain", task="one")["reason"].startswith(said)
+    for kept in range(2, len(PAUSES) + 2):
+        spine.wait(partial(waits_again, spine, kept))
+        clock.advance(7200)
+        spine.engine.reconciler.nudge(None)
+    item = spine.wait_item("failure")
+    who = "no agent is left for it now: busy is limited, missing cannot be started, late is limited"
     assert item.text.splitlines()[0] == who
     assert item.text.splitlines()[1].startswith("busy: ")
     assert "/no/such/program" in item.text.splitlines()[2]
     spine.wait(lambda: spine.state("one") == ("waiting", f"failure: {who}"))
-    assert spine.call_read("status", run=run)["tasks"][0]["reason"] == f"failure: {who}"
-    assert spine.call_read("explain", task="one")["reason"] == f"failure: {who}"
     assert spine.call_read("inbox", run=run)["inbox"][0]["text"] == item.text
     told = [[(one["agent"], one["limited"]) for one in e.data["passed"]] for e in spine.events("agent.replaced")]
     assert told == [[("busy", True)], [("missing", False)]]
@@ -115,8 +129,8 @@ def test_an_agent_that_was_passed_over_is_named_with_the_one_that_is_limited_nex
     )
     end = used_up(spine, "spare", 1800)
     spine.run(plan(task("one")), approve="human")
-    first = spine.wait_item("failure").text.splitlines()[0]
-    assert first == f"no agent is left for it now: spare is limited until {end}, late is limited"
+    who = f"no agent is left for it now: spare is limited until {end}, late is limited"
+    spine.wait(lambda: spine.state("one")[1].endswith(f"then late goes on: {who}"))
 
 
 def test_a_task_that_waits_for_limited_agents_names_them_with_the_end_of_their_windows(spine: Spine) -> None:

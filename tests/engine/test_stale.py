@@ -22,7 +22,7 @@ def test_a_message_is_sent_once_however_old_the_facts_are(spine: Spine):
     spine.run(plan(task("one")), {"one": turns([write("x", "1"), {"hang": True}])})
     spine.wait(lambda: spine.events("message.delivered"))
     with spine.engine.store.read() as db:
-        facts = load(db, [spine.task("one")])[0]
+        facts = load(db, [spine.task("one")], now=0.0)[0]
     old = replace(facts.messages[0], state=Delivery.QUEUED, number=None, session=None)
     session.deliver(spine.engine.parts, replace(facts, messages=(old,)), Deliver(n=old.n))
     assert facts.session is not None

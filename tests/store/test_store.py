@@ -88,7 +88,7 @@ def test_values_come_back_as_they_went_in(store):
             )
         )
     with store.read() as db:
-        (facts,) = load(db, db.select(Task))
+        (facts,) = load(db, db.select(Task), now=0.0)
     assert facts.task == task()
     assert facts.run == RUN
     assert facts.messages[0].text == "é\n"

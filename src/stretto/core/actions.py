@@ -44,10 +44,11 @@ class Prepare(Action):
 
 @dataclass(frozen=True, slots=True)
 class Compose(Action):
-    """Write the next turn's message."""
+    """Write the next turn's message. `after`: only while that turn is the last one."""
 
     origin: Origin
     counter: str | None = None
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

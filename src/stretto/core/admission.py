@@ -12,7 +12,7 @@ from stretto.core.facts import Limits
 from stretto.core.model import TERMINAL, State
 from stretto.core.quick import dataclass
 
-#: seconds for which nothing new is given to an agent whose vendor took no more
+#: seconds for which nothing new is given to an agent whose vendor took no more and did not say for how long
 LIMITED_FOR = 300.0
 #: seconds after which an agent is tried again although its vendor's window has not begun anew yet
 EXHAUSTED_FOR = 3600.0
@@ -24,8 +24,8 @@ BACKGROUND = 2
 class Candidate:
     """What admission needs to know of a task.
 
-    `since`: when it entered its state. `paused`: it stands still because it is paused; one whose turn runs on does not.
-    `limited`: why none of its agents takes anything new now; empty if one does.
+    `since`: when it entered its state. `resting`: it stands still, as it is paused (one whose turn runs on does not),
+    or until its vendor takes more. `limited`: why none of its agents takes anything new now; empty if one does.
     """
 
     uid: str
@@ -37,7 +37,7 @@ class Candidate:
     priority: int
     order: tuple[float, int]
     since: float
-    paused: bool = False
+    resting: bool = False
     limited: str = ""
 
 
@@ -54,7 +54,7 @@ def holds_place(c: Candidate, now: float, limits: Limits) -> bool:
     """Whether a task takes one of the N places."""
     if not c.started or c.state in TERMINAL:
         return False
-    waits = c.state is State.WAITING or c.paused
+    waits = c.state is State.WAITING or c.resting
     return not (waits and now - c.since > limits.long_wait)
 
 

@@ -7,6 +7,7 @@ next turn's message. All other kinds change rows only.
 from __future__ import annotations
 
 from stretto.core.facts import Facts, is_note
+from stretto.core.limit_rules import LIMITED
 from stretto.core.model import Item, ItemKind, Origin, State, TurnResult
 from stretto.core.quick import dataclass
 
@@ -33,7 +34,7 @@ class Consequence:
 
 
 #: counters that a person's word starts afresh
-ROUNDS = ("repair", "resolve")
+ROUNDS = ("repair", "resolve", LIMITED)
 
 
 def consequence(item: Item, f: Facts) -> Consequence:

@@ -22,7 +22,6 @@ from stretto.core.actions import (
     Compose,
     Deliver,
     Enqueue,
-    FallBack,
     Finish,
     Interrupt,
     Prepare,
@@ -35,6 +34,7 @@ from stretto.core.budget_rules import over_budget, within_budget
 from stretto.core.checkout_rules import left_branch, outside, taken
 from stretto.core.decision import Decision, ask, finish, first_line, listed, shim_dead
 from stretto.core.facts import Facts, Limits
+from stretto.core.limit_rules import another_agent, vendor_rests
 from stretto.core.limited import nobody_left
 from stretto.core.model import (
     FAILURES,
@@ -52,7 +52,7 @@ from stretto.core.model import (
 )
 from stretto.core.rest_rules import at_rest
 from stretto.core.telling import for_person
-from stretto.core.who import agent_of, in_checkout, must_hand_over, next_agent, resolving, role_of
+from stretto.core.who import agent_of, in_checkout, must_hand_over, resolving, role_of
 
 #: the reason of a task that stands still because it is paused
 PAUSED = "paused"
@@ -264,21 +264,16 @@ def turn_over(f: Facts, limits: Limits) -> Decision | None:
         why = turn.reason or "its process vanished"  # some agents only say that they were
         text = "the turn was interrupted" + ("" if why == "interrupted" else f": {why}")
         return ask(f, Stage.IMPLEMENT, ItemKind.INTERRUPTED, f"interrupted:{turn.n}", text, n=turn.n)
-    if turn.result is TurnResult.LIMITED and (other := next_agent(f)) is not None:
-        return _fall_back(f, other, turn.reason)
-    if not _went_well(f):
-        text = f"the agent's turn failed: {turn.reason or 'no reason given'}"
-        if turn.result is TurnResult.LIMITED and f.turned_away:
-            text = nobody_left(f.turned_away)
-        return ask(f, Stage.IMPLEMENT, ItemKind.FAILURE, f"failure:{turn.n}", text, "continue", n=turn.n)
-    return None
-
-
-def _fall_back(f: Facts, other: str, why: str) -> Decision:
-    """The vendor takes no more now, and the role names another agent: first the session ends, then that one begins."""
-    reason = f"{agent_of(f).name} is limited ({first_line(why)}); {other} takes over"
-    action: Action = Stop(reason="limited") if _session_live(f) else FallBack(reason=why)
-    return Decision(Stage.IMPLEMENT, State.ACTIVE, reason, action, "fallback")
+    if (replaced := another_agent(f, turn)) is not None:
+        return replaced
+    if _went_well(f):
+        return None
+    if (resting := vendor_rests(f, turn)) is not None:
+        return Decision(Stage.IMPLEMENT, State.ACTIVE, PAUSED, cause="paused") if _held(f) else resting
+    text = f"the agent's turn failed: {turn.reason or 'no reason given'}"
+    if turn.result is TurnResult.LIMITED and f.turned_away:
+        text = nobody_left(f.turned_away)
+    return ask(f, Stage.IMPLEMENT, ItemKind.FAILURE, f"failure:{turn.n}", text, "continue", n=turn.n)
 
 
 def report(f: Facts, limits: Limits) -> Decision | None:

@@ -71,6 +71,7 @@ class Limits:
 class Facts:
     """Rows about one task, read in one transaction.
 
+    `now`: the moment for which they are judged; at 0.0 no time has come yet.
     `ahead`: the id of the task that has the main checkout, or comes before this one, which wants it, too.
     `turned_away`: after a turn for which the vendor took no more, the agents that would not do up to now, in order.
     """
@@ -89,6 +90,7 @@ class Facts:
     spent: Spent | None = None
     ahead: str | None = None
     turned_away: tuple[TurnedAway, ...] = ()
+    now: float = 0.0
     observed: Observed = field(default_factory=Observed)
 
     @property

@@ -33,11 +33,12 @@ class Limit:
     ends: float | None = None
 
 
-def moment(at: float) -> str:
-    """An instant for a sentence, to the minute."""
+def moment(at: float, since: float | None = None) -> str:
+    """An instant for a sentence, to the minute, never too early; within 20 hours of `since` only the time of day."""
     from datetime import UTC, datetime  # few states name an instant
 
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
+    near = since is not None and at - since < 20 * 3600
+    return f"{datetime.fromtimestamp(-(-at // 60) * 60, UTC):{'' if near else '%Y-%m-%d '}%H:%M} UTC"
 
 
 def nobody_left(found: Sequence[TurnedAway]) -> str:

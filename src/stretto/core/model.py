@@ -341,7 +341,8 @@ class Session:
 class Message:
     """One message to a task's session and, for a turn, all that it did about it.
 
-    `n` counts per task. `number` is its place in the session's `in.jsonl` once written.
+    `n` counts per task. `number` is its place in the session's `in.jsonl` once written. `until`: of a limited turn,
+    when the vendor takes more, if its agent told.
     """
 
     task: str
@@ -361,6 +362,7 @@ class Message:
     output: str = ""
     settled: bool = False
     head: str | None = None
+    until: float | None = None
 
 
 #: the key of an item's payload that says: only the agent's own terminal answers it

@@ -94,7 +94,7 @@ class Lander:
                 self._target,
             )
             tasks = [t for e in entries if (t := db.one(Task, "uid = ?", e.task)) is not None]
-            return load(db, tasks)
+            return load(db, tasks, now=self._parts.clock.now())
 
     def _once(self) -> bool:
         facts = {f.task.uid: f for f in self._open()}

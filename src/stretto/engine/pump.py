@@ -29,13 +29,13 @@ from stretto.core.model import (
 )
 from stretto.core.who import PANE
 from stretto.engine import believing
-from stretto.engine.acts.endings import limit_passed
+from stretto.engine.acts.endings import last_line, limit_passed
 from stretto.engine.acts.rows import close_permissions
 from stretto.engine.acts.takeover import hand_back
 from stretto.engine.parts import Parts
 from stretto.engine.taking import Taker, end_turn
 from stretto.interfaces import ShimState, Signal
-from stretto.store.sqlite import Writer
+from stretto.store.sqlite import Reader, Writer
 
 LINE_LIMIT = 8 << 20
 CHUNK = 1 << 20
@@ -210,12 +210,17 @@ def _take_turn(tx: Writer, session: Session, message: Message, state: ShimState)
     elif code == 0:
         result, reason = TurnResult.OK, ""
     elif code == NOT_NOW:
-        result, reason = TurnResult.LIMITED, f"exit code {code}: not now"
+        said = last_line(_output(tx, message).encode())
+        result, reason = TurnResult.LIMITED, f"exit code {code}: not now" + (f": {said}" if said else "")
     else:
         result, reason = TurnResult.FAILED, str(record.get("reason") or _how(code, signal))
-        told = tx.one(Message, "task = ? AND n = ?", message.task, message.n)
-        reason = limit_passed(told.output if told is not None else "") or reason
+        reason = limit_passed(_output(tx, message)) or reason
     end_turn(tx, session, message.n, result, reason)
+
+
+def _output(tx: Reader, turn: Message) -> str:
+    told = tx.one(Message, "task = ? AND n = ?", turn.task, turn.n)
+    return told.output if told is not None else ""
 
 
 def _how(code: object, signal: object) -> str:

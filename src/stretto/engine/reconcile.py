@@ -29,6 +29,7 @@ from stretto.core.decide import PAUSED, decide
 from stretto.core.decision import Decision
 from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts, Limits, Observed, limits_of
+from stretto.core.limit_rules import UNTIL
 from stretto.core.model import Run, Session, State, Task
 from stretto.core.who import FALLBACK, choices, in_checkout
 from stretto.engine.acts.rows import ROW_ACTS
@@ -203,8 +204,9 @@ class Reconciler:
         """Decide for these tasks; the uids that should be looked at again at once."""
         with self._lock:
             epochs = {task.uid: self._ended.get(task.uid, 0) for task in tasks}
+        now = self._parts.clock.now()
         with self._parts.store.read() as db:
-            facts = with_spending(db, load(db, tasks, self._observe), self._parts.clock.now())
+            facts = with_spending(db, load(db, tasks, self._observe, now=now), now)
         low = self._disk_low()
         decisions = [(f, self._held_up(f, decide(f, limits_of(f.run, f.task)), low)) for f in facts]
         again = self._write_views(decisions, runs)
@@ -397,7 +399,7 @@ class Reconciler:
                 priority=r["priority"],
                 order=(r["created_at"], r["position"]),
                 since=r["since"],
-                paused=r["reason"] == PAUSED,
+                resting=_rests(r["reason"]),
                 limited=why_limited(_choices(run, r), limits, now) if limits else "",
             )
             for r in rows
@@ -423,9 +425,14 @@ def _view(d: Decision) -> tuple[str | None, str, str]:
 
 
 def _standing(view: tuple[str | None, str, str]) -> tuple[str | None, str, bool]:
-    """What must change for a task's time in its state to begin anew; a pause counts for itself."""
+    """What must change for a task's time in its state to begin anew; a pause, and a vendor's, count for themselves."""
     stage, state, reason = view
-    return (stage, state, reason == PAUSED)
+    return (stage, state, _rests(reason))
+
+
+def _rests(reason: str) -> bool:
+    """Whether a task for which this is the reason stands still: paused, or until its vendor takes more."""
+    return reason == PAUSED or reason.startswith(UNTIL)
 
 
 def _exists(path: str | None) -> bool | None:

@@ -26,7 +26,7 @@ from stretto.core.model import (
     Usage,
 )
 from stretto.core.who import PANE
-from stretto.engine import believing
+from stretto.engine import believing, limiting
 from stretto.engine.acts.endings import back, fail_waiting
 from stretto.engine.acts.rows import add_control, close_permissions, open_item, short_id
 from stretto.engine.acts.takeover import take_up
@@ -45,6 +45,7 @@ def end_turn(tx: Writer, session: Session, n: int, result: TurnResult, reason: s
     if turn is None or turn.result is not None:
         return
     seconds = round(tx.now - (turn.delivered_at or turn.created_at), 3)
+    until = limiting.until(tx, session, reason) if result is TurnResult.LIMITED else None
     tx.update(
         Message,
         (session.task, n),
@@ -53,10 +54,11 @@ def end_turn(tx: Writer, session: Session, n: int, result: TurnResult, reason: s
         reason=reason,
         ended_at=tx.now,
         delivered_at=turn.delivered_at or tx.now,
+        until=until,
     )
     believing.note(tx, session.id, (believing.of_result(result, reason), reason))
     tx.update(Task, session.task, interrupt=False)  # it was meant for this turn
-    tx.event("turn.ended", task=session.task, n=n, result=result, reason=reason, seconds=seconds)
+    tx.event("turn.ended", task=session.task, n=n, result=result, reason=reason, seconds=seconds, until=until)
 
 
 def running_turn(db: Reader, session: str) -> Message | None:

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from stretto.core.evidence import believe, evidence_of, from_plain
+from stretto.core.limit_rules import LIMITED
 from stretto.core.model import TERMINAL, QueueState, SessionStatus, State, Task
 from stretto.core.who import CLONE, NO_SANDBOX, WORKTREE, in_checkout, isolation
 from stretto.reads import find
@@ -151,6 +152,8 @@ def next_of(p: Place) -> str:
         return f"{answer_command(item)}   (look: {look_command(item, p)})"
     if d.cause == "paused":
         return f"stretto resume --run {t.run}" if f.run.paused else f"stretto resume {t.uid}"
+    if d.cause == LIMITED:
+        return f"it goes on by itself then; at once: stretto retry {t.uid}"
     if d.state is State.BLOCKED:
         broken = [n for n in f.needs if n.broken]
         if broken:

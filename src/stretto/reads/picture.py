@@ -12,6 +12,7 @@ from stretto.core.admission import Admission, Candidate, admit
 from stretto.core.decide import decide
 from stretto.core.decision import Decision
 from stretto.core.facts import Facts, limits_of
+from stretto.core.limit_rules import RESTING
 from stretto.core.limited import Limit
 from stretto.core.model import State, Task
 from stretto.core.quick import dataclass
@@ -60,7 +61,7 @@ def places(db: Reader, runs: Iterable[str], now: float) -> dict[str, Place]:
     """All tasks of these runs by uid, in the order of the plan."""
     wanted = sorted(set(runs))
     tasks = [t for run in wanted for t in db.select(Task, "run = ? ORDER BY position, created_at, uid", run)]
-    facts = load(db, tasks)
+    facts = load(db, tasks, now=now)
     if any(budgets(f.run.config.get("limits") or {}, f.task.fields.get("budget") or {}) for f in facts):
         from stretto.reads.spending import with_spending  # most have no budget, and prices take time to load
 
@@ -133,7 +134,7 @@ def _candidate(f: Facts, decision: Decision, since: float, limits: Mapping[str, 
         priority=t.priority,
         order=(f.run.created_at, t.position),
         since=since,
-        paused=decision.cause == "paused",
+        resting=decision.cause in RESTING,
         limited=why_limited(choices_of(f)[t.attempts.get(FALLBACK, 0) :], limits, now) if limits else "",
     )
 

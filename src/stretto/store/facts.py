@@ -19,9 +19,13 @@ T = TypeVar("T")
 
 
 def load(
-    db: Reader, tasks: Sequence[Task], observe: Callable[[Task, Session | None], Observed] | None = None
+    db: Reader,
+    tasks: Sequence[Task],
+    observe: Callable[[Task, Session | None], Observed] | None = None,
+    *,
+    now: float,
 ) -> list[Facts]:
-    """The facts of these tasks, in their order. Without `observe` nothing is known of the world."""
+    """The facts of these tasks at this moment, in their order. Without `observe` nothing is known of the world."""
     if not tasks:
         return []
     runs = {r.id: r for r in _in(db, Run, "id", {t.run for t in tasks})}
@@ -53,6 +57,7 @@ def load(
                 approval=approvals.get(task.uid),
                 entry=entries.get(task.uid),
                 ahead=ahead.get(task.uid),
+                now=now,
                 observed=observe(task, session) if observe else Observed(),
             )
         )
@@ -108,13 +113,16 @@ def limited(db: Reader, now: float) -> dict[str, Limit]:
     """Agents whose vendor took no more a short while ago, and has not since, by name."""
     found = db.rows(
         "SELECT s.agent AS agent, MAX(CASE WHEN m.result = 'limited' THEN m.ended_at END) AS at,"
+        " MAX(CASE WHEN m.result = 'limited' THEN COALESCE(MIN(m.until, m.ended_at + ?), m.ended_at + ?) END) AS until,"
         " MAX(CASE WHEN m.result = 'ok' THEN m.ended_at END) AS well"
         " FROM messages m JOIN sessions s ON s.id = m.session"
         " WHERE m.ended_at > ? AND m.result IN ('limited', 'ok') GROUP BY s.agent",
-        now - LIMITED_FOR,
+        EXHAUSTED_FOR,
+        LIMITED_FOR,
+        now - EXHAUSTED_FOR,
     )
-    told = [(str(r["agent"]), r["at"], r["well"]) for r in found if r["at"] is not None]
-    limits = {agent: Limit(float(at) + LIMITED_FOR) for agent, at, well in told if well is None or well < at}
+    told = [(str(r["agent"]), r["at"], r["until"], r["well"]) for r in found if r["at"] is not None]
+    limits = {a: Limit(float(until)) for a, at, until, well in told if until > now and (well is None or well < at)}
     # a window that is used up: until it begins anew, but at the latest after a while somebody tries
     for row in db.rows("SELECT agent, resets_at, at FROM quotas WHERE exhausted AND resets_at > ?", now):
         known, ends = limits.get(str(row["agent"]), Limit(0.0)), float(row["resets_at"])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: PRAGMA user_version of the newest migration
-SCHEMA = 5
+SCHEMA = 6
 
 
 class Reader:

@@ -107,6 +107,13 @@ def error(status: int) -> Json:
     return {"type": "error", "error": {"type": ERRORS.get(status, "api_error"), "message": f"pretended {status}"}}
 
 
+def limited(resets: int, left: int) -> tuple[Json, dict[str, str]]:
+    """A window of a subscription that is used up."""
+    words = {"status": "rejected", "reset": str(resets), "representative-claim": "five_hour"}
+    words |= {"5h-status": "rejected", "5h-reset": str(resets), "5h-utilization": "1.0"}
+    return error(429), {f"anthropic-ratelimit-unified-{name}": value for name, value in words.items()}
+
+
 def too_long() -> Json:
     """The body of a 400 for a conversation that no longer fits."""
     said = "prompt is too long: 210000 tokens > 200000 maximum"

@@ -99,6 +99,10 @@ class Dialect(Protocol):
         """The body of a refusal."""
         ...
 
+    def limited(self, resets: int, left: int) -> tuple[Json, dict[str, str]]:
+        """Body and head of a 429 whose window begins anew at `resets` (seconds since the epoch), in `left` seconds."""
+        ...
+
     def too_long(self) -> Json:
         """The body of a 400 for a conversation that no longer fits."""
         ...

@@ -85,6 +85,15 @@ def error(status: int) -> Json:
     return {"error": {"code": status, "message": f"pretended {status}", "status": ERRORS.get(status, "INTERNAL")}}
 
 
+def limited(resets: int, left: int) -> tuple[Json, dict[str, str]]:
+    """A quota that is used up, with the pause that the vendor asks for."""
+    body = error(429)
+    body["error"]["message"] = f"You exceeded your pretended quota. Please retry in {left}s."
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{left}s"}
+    body["error"]["details"] = [retry]
+    return body, {}
+
+
 def too_long() -> Json:
     """The body of a 400 for a conversation that no longer fits."""
     said = "The input token count (1100000) exceeds the maximum number of tokens allowed (1048576)."

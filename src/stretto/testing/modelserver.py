@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import select
 import socket
 import sys
@@ -25,7 +26,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -78,6 +79,8 @@ class ModelServer:
         self._heard: list[tuple[str, ...]] | None = [] if listen else None
         #: what stands in the head of every answer besides: what a vendor says of its limits, for example
         self.headers: dict[str, str] = {}
+        #: when its window begins anew (seconds since the epoch); then each 429 says so, as its vendor would
+        self.resets: float | None = None
         self.stopping = threading.Event()
 
     @property
@@ -236,8 +239,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, dialect: Dialect, path: str, body: Json, answer: Answer, fault: Fault | None) -> None:
         """Send the answer or the fault."""
         if fault is not None and fault.kind in ("err", "overflow"):
-            status = int(fault.value) or 400
-            self._json(status, dialect.error(status) if fault.kind == "err" else dialect.too_long())
+            status, resets = int(fault.value) or 400, self.owner.resets
+            if status == 429 and resets is not None:
+                body, head = dialect.limited(int(resets), max(1, math.ceil(resets - time.time())))
+                self._send(status, json.dumps(body).encode(), head)
+            else:
+                self._json(status, dialect.error(status) if fault.kind == "err" else dialect.too_long())
             return
         call = call_for(answer, dialect.offers(body), USUAL[dialect.NAME])
         reply = Reply(uuid.uuid4().hex[:24], dialect.model(path, body), _text(answer), call)
@@ -261,8 +268,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _json(self, status: int, body: dict[str, Any]) -> None:
         self._send(status, json.dumps(body).encode())
 
-    def _send(self, status: int, data: bytes) -> None:
+    def _send(self, status: int, data: bytes, head: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
+        for name, value in (head or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

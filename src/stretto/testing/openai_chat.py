@@ -20,6 +20,13 @@ USAGE = Usage(input=1200, output=44, cache_read=4000, reasoning=10)
 USUAL: tuple[str, ...] = ()
 
 
+def limited(resets: int, left: int) -> tuple[Json, dict[str, str]]:
+    """Too many tokens in a minute."""
+    body = error(429)
+    body["error"]["message"] = f"Rate limit reached for pretended tokens. Please try again in {left}s."
+    return body, {"retry-after": str(left)}
+
+
 def model(path: str, body: Json) -> str:
     """The model that was asked for."""
     return str(body.get("model"))

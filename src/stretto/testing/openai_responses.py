@@ -95,6 +95,14 @@ def error(status: int) -> Json:
     return {"error": {"message": f"pretended {status}", "type": kind, "param": None, "code": code}}
 
 
+def limited(resets: int, left: int) -> tuple[Json, dict[str, str]]:
+    """A window of a subscription that is used up."""
+    said: Json = {"type": "usage_limit_reached", "message": "pretended limit", "plan_type": "plus"}
+    said |= {"resets_at": resets, "resets_in_seconds": left}
+    words = {"used-percent": "100", "window-minutes": "300", "reset-at": str(resets)}
+    return {"error": said}, {f"x-codex-primary-{name}": value for name, value in words.items()}
+
+
 def too_long() -> Json:
     """The body of a 400 for a conversation that no longer fits."""
     said = "Your input exceeds the context window of this model. Please adjust your input and try again."

@@ -49,6 +49,7 @@ class Person:
     def say(self, life: Life, *, revoke: bool) -> None:
         """The person sends words, or asks for changes."""
         world = self.world
+        life.tries = 0
         world.withdraw_entries(life)
         world.close_items(life, keep=(ItemKind.QUESTION, ItemKind.PERMISSION))
         if revoke:
@@ -62,6 +63,7 @@ class Person:
         """The person takes a failed or cancelled task up again."""
         world = self.world
         self.outcomes.pop(life.task.uid, None)
+        life.tries = 0
         world.close_items(life)
         for item in list(life.items.values()):
             world.set_item(life, item.id, key=f"{item.key}:{item.id}")

@@ -13,6 +13,7 @@ from stretto.core.answers import Consequence, consequence
 from stretto.core.facts import Facts, Observed, expand_needs
 from stretto.core.inbox import options
 from stretto.core.landing import OPEN
+from stretto.core.limit_rules import LIMITED, PAUSES
 from stretto.core.model import (
     Approval,
     Check,
@@ -82,6 +83,8 @@ class Life:
     played: dict[int, str] = field(default_factory=dict)
     #: turns that resolve a conflict, or go on with one that does, where another agent does that
     conflicts: set[int] = field(default_factory=set)
+    #: how often it went on by itself after a vendor that takes no more, since anything else happened
+    tries: int = 0
     effect: Effect | None = None
     name: str = ""
     begun: int = 0
@@ -96,6 +99,8 @@ class Rows:
         self.stamp = 0
         self.chaos = True
         self.badness = 1.0
+        #: whether the vendor takes next to nothing, and goes on so when all else is healed
+        self.scarce = False
         self.lives = {t.uid: Life(t, specs if t.lands else ()) for t in tasks}
         self.target: list[tuple[str, str]] = [("base", "")]
         self.gates: dict[str, CheckResult] = {}
@@ -149,6 +154,7 @@ class Rows:
             specs=life.specs,
             approval=standing[-1] if standing else None,
             entry=next(reversed(life.entries.values()), None),
+            now=self.now,
             observed=self.observe(life),
         )
 
@@ -220,6 +226,8 @@ class Rows:
 
     def compose(self, life: Life, action: act.Compose) -> None:
         """Write the next turn's message; count the round."""
+        if action.counter == LIMITED:
+            self._tried(life)
         attempts = dict(life.task.attempts)
         if action.counter:
             attempts[action.counter] = attempts.get(action.counter, 0) + 1
@@ -228,6 +236,15 @@ class Rows:
             if entry.state is QueueState.EJECTED and not entry.settled:
                 self.set_entry(life, entry.id, settled=True)
         self.add_turn(life, action.origin)
+
+    def _tried(self, life: Life) -> None:
+        """It goes on after a vendor that took no more: not before its time, and not for ever."""
+        last = list(life.messages.values())[-1]
+        life.tries += 1
+        if last.until is not None and self.now < last.until:
+            raise Broken(f"{life.task.uid} goes on at {self.now}, before {last.until}")
+        if life.tries > len(PAUSES):
+            raise Broken(f"{life.task.uid} tried {life.tries} times, and nobody was asked")
 
     def give_approval(self, life: Life, by: str) -> None:
         """Bind consent to the patch of the task's head."""
@@ -272,6 +289,7 @@ class Rows:
         if item is None:
             return
         effect = consequence(item, f)
+        life.tries = 0
         self.set_item(life, item.id, applied_at=self.now, closed_at=self.now)
         if effect.control and life.session is not None and item.payload.get("source") != "socket":
             self.add_message(life, MessageKind.CONTROL, Origin.ANSWER, life.session.id)

@@ -23,6 +23,7 @@ from stretto.core.decide import decide
 from stretto.core.decision import Decision
 from stretto.core.facts import Limits
 from stretto.core.landing import OPEN
+from stretto.core.limit_rules import LIMITED, RESTING
 from stretto.core.model import (
     TERMINAL,
     CheckSpec,
@@ -115,6 +116,7 @@ class Simulator:
         self.faults = self.rng.choice((0.002, 0.01, 0.03))
         self.meddling = self.rng.choice((0.02, 0.05, 0.1))
         self.world.badness = self.rng.choice((0.3, 1.0))
+        self.world.scarce = self.rng.random() < 0.1
         self.outcomes: dict[str, State] = {}
         self.lander = Lander(self.world, self.rng)
         self.person = Person(self.world, self.rng, self.outcomes)
@@ -231,7 +233,7 @@ class Simulator:
         decision = decide(self.world.facts(life), LIMITS)
         wants = isinstance(decision.action, act.Admit)
         started, order = t.admitted_at is not None, (0.0, t.position)
-        held = decision.cause == "paused"
+        held = decision.cause in RESTING
         return Candidate(t.uid, RUN, decision.state, wants, started, t.lands, t.priority, order, life.since[1], held)
 
     def _fault(self, life: Life) -> None:
@@ -276,10 +278,17 @@ class Simulator:
             while self.lander.effect is not None:
                 self.lander.step()
             self._after_step(self.lives)
-            if self.world.stamp == before:
+            if self.world.stamp != before:
+                continue
+            if not self._limited():
                 self._none_hangs()
                 return
+            self.world.now += 7200.0  # each of them goes on by itself
         raise Broken(f"it never comes to rest: {self.describe()}")
+
+    def _limited(self) -> bool:
+        """Whether a task waits for its vendor."""
+        return any(d.cause == LIMITED for _, d in self.describe())
 
     def _none_hangs(self) -> None:
         for life in self.lives:

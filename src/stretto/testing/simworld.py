@@ -336,7 +336,8 @@ class World(Rows):
             folder.waits = True
         elif not self.odds(0.4):
             result = TurnResult.FAILED if self.odds(0.15) else TurnResult.OK
-            folder.ended[folder.running] = (result, "")
+            limited = self.odds(0.2) or (self.scarce and self.rng.random() < 0.9)
+            folder.ended[folder.running] = (TurnResult.LIMITED if limited else result, "")
             folder.running = None
 
     def _read_answer(self, life: Life, folder: Shim) -> None:
@@ -365,7 +366,11 @@ class World(Rows):
                 self.set_message(life, m.n, state=state, delivered_at=self.now)
             if turn and m.number in folder.ended:
                 result, reason = folder.ended[m.number]
-                self.set_message(life, m.n, state=Delivery.DONE, result=result, reason=reason, ended_at=self.now)
+                told = result is TurnResult.LIMITED and self.rng.random() < 0.5
+                until = self.now + self.rng.choice((5.0, 400.0, 20000.0)) if told else None
+                changes = {"result": result, "reason": reason, "ended_at": self.now, "until": until}
+                self.set_message(life, m.n, state=Delivery.DONE, **changes)
+                life.tries = life.tries if result is TurnResult.LIMITED else 0
                 self.set_task(life, interrupt=False)
                 for item in list(life.items.values()):
                     if item.kind is ItemKind.PERMISSION and item.answered_at is None and item.closed_at is None:

@@ -29,7 +29,7 @@ from stretto.core.model import (
 from stretto.core.who import agent_of, fallback_of
 from stretto.engine import environment, messages
 from stretto.engine.parts import Parts
-from stretto.store.sqlite import Writer
+from stretto.store.sqlite import Reader, Writer
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 
@@ -125,6 +125,8 @@ def compose(parts: Parts, f: Facts, action: Compose) -> None:
     env = environment.of_workspace(parts, f) if action.origin is Origin.START else None
     text = messages.text_for(parts, f, action.origin, env=env)
     with parts.store.write() as tx:
+        if action.after is not None and action.after != last_turn(tx, f.task.uid):
+            return  # somebody has said something meanwhile
         _recount(tx, f.task, action.counter)
         if f.entry is not None and f.entry.state is QueueState.EJECTED:
             tx.update(Entry, f.entry.id, settled=True)
@@ -182,6 +184,11 @@ def count_fall(tx: Writer, f: Facts, passed: Sequence[TurnedAway]) -> Facts:
         passed=[{"agent": one.agent, "reason": one.why, "limited": one.limited} for one in passed],
     )
     return changed
+
+
+def last_turn(tx: Reader, task: str) -> int:
+    """The number of a task's last turn; 0 if it has none."""
+    return int(tx.value("SELECT COALESCE(MAX(n), 0) FROM messages WHERE task = ? AND kind = 'turn'", task))
 
 
 def add_turn(tx: Writer, task: str, origin: Origin, text: str) -> int:

@@ -68,7 +68,7 @@ def facts_of(engine: Engine, task: Task) -> Facts:
     """The facts of one task as they are now."""
     with engine.store.read() as db:
         fresh = db.one(Task, "uid = ?", task.uid) or task
-        return load(db, [fresh])[0]
+        return load(db, [fresh], now=engine.parts.clock.now())[0]
 
 
 def require_open(task: Task) -> None:

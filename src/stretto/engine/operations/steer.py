@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from stretto.core import inbox
+from stretto.core.answers import ROUNDS
 from stretto.core.approval import holds
+from stretto.core.decide import decide
 from stretto.core.driver import by_driver
 from stretto.core.errors import StrettoError, UsageError
+from stretto.core.facts import limits_of
+from stretto.core.limit_rules import LIMITED
 from stretto.core.model import (
     Delivery,
     Item,
@@ -119,7 +123,7 @@ def _say(engine: Engine, args: common.Args, origin: Origin, text: str, *, revoke
         if revoke:
             tx.execute("UPDATE approvals SET revoked_at = ? WHERE task = ? AND revoked_at IS NULL", tx.now, task.uid)
             tx.event("approval.void", task=task.uid, reason="changes were requested")
-        attempts = {k: v for k, v in task.attempts.items() if k not in {"repair", "resolve"}}
+        attempts = {k: v for k, v in task.attempts.items() if k not in ROUNDS}
         tx.update(Task, task.uid, attempts=attempts)
         _withdraw_undelivered(tx.select(Message, "task = ? AND state = 'undelivered'", task.uid), tx)
         n = rows.add_turn(tx, task.uid, origin, words)
@@ -332,10 +336,13 @@ def cancel(engine: Engine, args: common.Args) -> dict[str, Any]:
 def retry(engine: Engine, args: common.Args) -> dict[str, Any]:
     """Take failed or cancelled tasks up again, where they are, or `fresh` from the target.
 
-    A task that failed for want of a secret value goes on with the values of the caller.
+    A task that failed for want of a secret value goes on with the values of the caller; one that waits for its vendor
+    does so no longer.
     """
     if args.get("task") and (waiting := _secrets_back(engine, common.task_of(engine, args), args)):
         return {"tasks": [waiting.uid]}
+    if args.get("task") and not args.get("fresh") and (limited := _waits_no_more(engine, args)):
+        return {"tasks": [limited.uid]}
     tasks = _retriable(engine, args)
     for task in tasks:
         with engine.reconciler.claim(task.uid, "retry"):
@@ -371,6 +378,22 @@ def _secrets_back(engine: Engine, task: Task, args: common.Args) -> Task | None:
             tx.update(Item, item.id, answer={"key": "retry", "text": "", "by": "person"}, answered_at=tx.now)
             seconds = round(tx.now - item.opened_at, 3)
             tx.event("item.answered", task=item.task, item=item.id, kind=item.kind, seconds=seconds)
+    engine.reconciler.nudge(task.uid)
+    return task
+
+
+def _waits_no_more(engine: Engine, args: common.Args) -> Task | None:
+    """Let a task go on at once that waits until its vendor takes more; None if it does not wait for that."""
+    task = common.task_of(engine, args)
+    with engine.reconciler.claim(task.uid, "retry"):
+        f = common.facts_of(engine, task)
+        if f.turn is None or decide(f, limits_of(f.run, f.task)).cause != LIMITED:
+            return None
+        text = messages.text_for(engine.parts, f, Origin.RESUME)
+        with engine.store.write() as tx:
+            if rows.last_turn(tx, task.uid) == f.turn.n:
+                rows.add_turn(tx, task.uid, Origin.RESUME, text)
+                tx.event("task.retried", task=task.uid, fresh=False)
     engine.reconciler.nudge(task.uid)
     return task
 
