@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import http.client
+import os
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 
 _NO_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _FAMILIES = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))  # noqa: S104 - a look at all addresses
@@ -63,3 +65,50 @@ def answers(port: int, path: str, timeout: float = 2.0) -> bool:
         finally:
             connection.close()
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening TCP socket. `pid` None: it belongs to somebody else.
+
+    `workspace`: that in which its process was started; empty for none, None where that cannot be told.
+    """
+
+    port: int
+    address: str
+    pid: int | None
+    command: str
+    workspace: str | None
+
+
+def listening() -> list[Listener]:
+    """Every listening TCP socket that can be seen, by port."""
+    import psutil
+
+    about: dict[int, tuple[str, str | None]] = {}
+    found = []
+    for connection in psutil.net_connections(kind="tcp"):
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr:
+            continue
+        pid = connection.pid
+        if pid is not None and pid not in about:
+            about[pid] = _process(pid)
+        command, workspace = about.get(pid, ("?", None)) if pid is not None else ("?", None)
+        found.append(Listener(connection.laddr.port, connection.laddr.ip, pid, command, workspace))
+    return sorted(found, key=lambda one: (one.port, one.address))
+
+
+def _process(pid: int) -> tuple[str, str | None]:
+    """The command of a process, and the workspace that it was started in.
+
+    One that ends while it is looked at has no environment, and servers of PostgreSQL write their titles over theirs.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        words, environment = process.cmdline(), process.environ()
+    except (psutil.Error, OSError):
+        return "?", None
+    command = " ".join([os.path.basename(words[0]), *words[1:]])[:120] if words else "?"  # noqa: PTH119 - a text
+    return command, environment.get("STRETTO_WORKSPACE", "") if environment else None

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stretto.core.errors import StrettoError
-from stretto.reads import ports
+from stretto.net import listening
 from stretto.workspace.databases import Branch, Branches, connect
 from stretto.workspace.databases.base import Place
 from stretto.workspace.databases.cluster_server import ClusterServer, _prefix
@@ -139,7 +139,7 @@ def test_with_a_port_it_listens_there_and_wants_the_password(short_folder: Path)
         passfile = Path(address.env["PGPASSFILE"])
         assert stat.S_IMODE(passfile.stat().st_mode) == 0o600
         found = shop.server(row).running()
-        own = [one for one in ports.listening() if one.port == number]
+        own = [one for one in listening() if one.port == number]
         assert [(one.workspace, one.pid) for one in own] == [(str(short_folder), found[0] if found else None)]
     finally:
         shop.branches.drop(row.owner, "task", shop.place())

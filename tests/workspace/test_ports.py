@@ -19,6 +19,7 @@ import pytest
 from stretto import proctree
 from stretto.core.errors import StrettoError
 from stretto.net import free
+from stretto.net import listening as listeners
 from stretto.reads import ports as reads_ports
 from stretto.workspace import port_leases
 from stretto.workspace.layers import Place
@@ -134,6 +135,26 @@ def test_a_lost_registry_gives_everybody_the_slot_of_before(registry: Registry, 
         file.unlink()
     for n in reversed(range(5)):
         assert ports.take(place(tmp_path, f"plan-abcd/t{n}"), held[n].data) == held[n]
+
+
+def test_a_lost_registry_leaves_a_workspace_its_slot_while_its_own_servers_run(registry: Registry, tmp_path: Path):
+    ports, at = layer(registry, tmp_path), place(tmp_path)
+    held = ports.take(at, {})
+    port = int(held.values["PORT"]) + 3
+    for file in registry.path.parent.iterdir():
+        file.unlink()
+    with serving(port, STRETTO_WORKSPACE=str(tmp_path / "another")):
+        assert slot_of(ports, at, slot=held.data["slot"]) != held.data["slot"], "another's server is not its own"
+    for file in registry.path.parent.iterdir():
+        file.unlink()
+    with serving(port, STRETTO_WORKSPACE=str(at.path)), serving(port + 1):
+        assert slot_of(ports, at, slot=held.data["slot"]) != held.data["slot"], "there is a stranger, too"
+    for file in registry.path.parent.iterdir():
+        file.unlink()
+    with serving(port, STRETTO_WORKSPACE=str(at.path)):
+        assert ports.take(at, held.data) == held
+        other = place(tmp_path, "plan-abcd/two")
+        assert slot_of(ports, other, slot=held.data["slot"]) != held.data["slot"], "a lease counts for more"
 
 
 def test_new_names_keep_the_slot(registry: Registry, tmp_path: Path):
@@ -409,10 +430,10 @@ sys.stdin.readline()
 
 
 @contextmanager
-def serving(port: int, **env: str) -> Iterator[subprocess.Popen[str]]:
+def serving(port: int, alone: bool = False, /, **env: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, str(port)],
-        env={**os.environ, **env},
+        env={} if alone else {**os.environ, **env},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -433,15 +454,18 @@ def test_a_listener_of_a_workspace_outside_of_its_ports_is_told(registry: Regist
     inside, outside = int(held.values["PORT"]) + 4, int(stray.values["PORT"]) + 9
     mine = {"STRETTO_WORKSPACE": str(at.path)}
     with serving(inside, **mine) as good, serving(outside, **mine) as bad:
-        wait_for(lambda: {inside, outside} <= {one.port for one in reads.listening()})
+        wait_for(lambda: {inside, outside} <= {one.port for one in listeners()})
         (lease,) = [each for each in registry.all() if each.owner.owner == at.owner]
-        found = reads.warnings(lease, reads.listening())
+        found = reads.warnings(lease, listeners())
         assert len(found) == 1
         assert f"(process {bad.pid}) listens on port {outside}, outside of its ports {held.values['PORT']}-" in found[0]
-        shown = reads._lease(lease, reads.listening(), "home-1")
+        shown = reads._lease(lease, listeners(), "home-1")
         assert [(one["port"], one["pid"]) for one in shown["listeners"]] == [(inside, good.pid)]
+    with serving(inside, True):  # so look those that end, and those that write over what /proc shows of them
+        wait_for(lambda: inside in {one.port for one in listeners()})
+        assert reads.warnings(lease, listeners()) == []
     with serving(inside) as stranger:
-        wait_for(lambda: inside in {one.port for one in reads.listening()})
-        (text,) = reads.warnings(lease, reads.listening())
+        wait_for(lambda: inside in {one.port for one in listeners()})
+        (text,) = reads.warnings(lease, listeners())
         assert f"is used by {Path(sys.executable).name}" in text
         assert str(stranger.pid) in text

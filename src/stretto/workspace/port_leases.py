@@ -10,7 +10,8 @@ Specification.
   The next daemon of the same home holds what is left of its predecessor's.
 - Giving a lease back while something still listens there leaves it without a holder, so that nobody runs into it.
 - Who wants to write waits in line (`line.py`), so that each of many that race has its turn.
-- The file is made anew when it is lost: each owner asks for the slot that it had. Nothing is synced, so a power cut may
+- The file is made anew when it is lost: each owner asks for the slot that it had, and gets it although its own servers
+  listen there, as long as no other lease has one of its ports. Nothing is synced, so a power cut may
   damage it; one that is damaged and older than this boot is put aside, and made anew.
 
 Accepted race: a program that is not ours takes a port between the look and its use. Whoever serves there sees that.
@@ -32,7 +33,7 @@ from stretto import files, proctree
 from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
 from stretto.home import state_folder
-from stretto.net import free
+from stretto.net import free, listening
 from stretto.workspace.line import Line
 
 BASE, BLOCK = 20000, 20
@@ -142,26 +143,40 @@ class Registry:
         holder: Holder,
         names: Names,
         candidates: Iterable[int],
+        before: int | None = None,
     ) -> Lease:
         """The owner's lease: as it is, if its names are still as wanted, else a new one.
 
-        `names` says which ports a slot would get by which name, `candidates` which slots in which order. Raises
-        StrettoError (`no_slot`) when there is none left.
+        `names` says which ports a slot would get by which name, `candidates` which slots in which order. In slot
+        `before`, which the owner had, programs of its own may listen. Raises StrettoError (`no_slot`) when there is
+        none left.
         """
+        own = frozenset() if before is None or self._has(owner) else _own_ports(names, before, path)
         with self._transaction() as db:
             known = _of(db, owner)
             if known is not None and dict(known.names) == dict(names(known.slot)):
                 if (known.holder, known.path) == (holder, path):
                     return known
                 return self._renew(db, known, path, holder)
-            slot = self._choose(db, known, names, candidates)
+            slot = self._choose(db, known, names, candidates, own)
             if known is not None:
                 db.execute("DELETE FROM leases WHERE slot = ?", (known.slot,))
             lease = Lease(slot, owner, path, holder, dict(names(slot)), time.time())
             _insert(db, lease)
             return lease
 
-    def _choose(self, db: sqlite3.Connection, known: Lease | None, names: Names, candidates: Iterable[int]) -> int:
+    def _has(self, owner: Owner) -> bool:
+        with self._opened() as db:
+            return _of(db, owner) is not None
+
+    def _choose(
+        self,
+        db: sqlite3.Connection,
+        known: Lease | None,
+        names: Names,
+        candidates: Iterable[int],
+        listens: frozenset[int],
+    ) -> int:
         leased = {slot for (slot,) in db.execute("SELECT slot FROM leases")}
         own, mine = (known.slot, known.ports) if known is not None else (0, frozenset())
         order = [own, *candidates] if own else list(candidates)
@@ -169,7 +184,7 @@ class Registry:
             if slot in leased and slot != own:
                 continue
             wanted = _wanted(slot, names)
-            if not _blocking(db, wanted) - {own} and all(free(port) for port in sorted(wanted - mine)):
+            if not _blocking(db, wanted) - {own} and all(free(port) for port in sorted(wanted - mine - listens)):
                 return slot
         return self._take_over(db, order, names, own)
 
@@ -357,6 +372,15 @@ def _whole(path: Path) -> bool:
 
 def _is_orphan(lease: Lease, home: str, holder: Holder) -> bool:
     return lease.owner.home == home and lease.holder not in (NOBODY, holder)
+
+
+def _own_ports(names: Names, slot: int, path: Path) -> frozenset[int]:
+    """The ports of a slot on which only programs listen that were started in the workspace at `path`."""
+    wanted = _wanted(slot, names)
+    if all(free(port) for port in wanted):
+        return frozenset()
+    there = [one for one in listening() if one.port in wanted]
+    return frozenset(one.port for one in there) - {one.port for one in there if one.workspace != str(path)}
 
 
 def _wanted(slot: int, names: Names) -> frozenset[int]:

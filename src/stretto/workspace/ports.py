@@ -76,9 +76,9 @@ class Ports:
         if self._holder is None:
             self._holder = Holder.current()
         owner = self._owner(place)
-        lease = self._registry.lease(
-            owner, place.path, self._holder, self._named, self._candidates(owner, recorded.get("slot"))
-        )
+        before = recorded.get("slot")
+        candidates = self._candidates(owner, before)
+        lease = self._registry.lease(owner, place.path, self._holder, self._named, candidates, before)
         return self._held(place, lease)
 
     def _held(self, place: Place, lease: Lease) -> Held:
