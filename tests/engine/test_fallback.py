@@ -102,7 +102,7 @@ def test_all_agents_that_are_limited_are_named_with_the_end_of_their_windows(spi
     configure(spine, late + '[roles.implementer]\nagent = "busy"\nfallback = ["missing", "late"]\n')
     end = used_up(spine, "late", 7200)
     run = spine.run(plan(task("one")), approve="human")["run"]
-    who = f"no agent is left for it now: busy is limited, missing cannot be started, late is limited until {end}"
+    who = f"busy, late are limited; missing is not to be started (late until {end})"
     said = f"limited until {moment(clock.now() + 7200, clock.now())}, then late goes on: {who}"[:160]
     spine.wait(lambda: spine.state("one")[1].startswith(said))
     assert spine.call_read("status", run=run)["tasks"][0]["reason"].startswith(said)
@@ -112,7 +112,7 @@ def test_all_agents_that_are_limited_are_named_with_the_end_of_their_windows(spi
         clock.advance(7200)
         spine.engine.reconciler.nudge(None)
     item = spine.wait_item("failure")
-    who = "no agent is left for it now: busy is limited, missing cannot be started, late is limited"
+    who = "busy, late are limited; missing is not to be started"
     assert item.text.splitlines()[0] == who
     assert item.text.splitlines()[1].startswith("busy: ")
     assert "/no/such/program" in item.text.splitlines()[2]
@@ -129,7 +129,7 @@ def test_an_agent_that_was_passed_over_is_named_with_the_one_that_is_limited_nex
     )
     end = used_up(spine, "spare", 1800)
     spine.run(plan(task("one")), approve="human")
-    who = f"no agent is left for it now: spare is limited until {end}, late is limited"
+    who = f"spare, late are limited (spare until {end})"
     spine.wait(lambda: spine.state("one")[1].endswith(f"then late goes on: {who}"))
 
 
@@ -138,7 +138,7 @@ def test_a_task_that_waits_for_limited_agents_names_them_with_the_end_of_their_w
     ends = [used_up(spine, agent, seconds) for agent, seconds in (("busy", 900), ("spare", 7200))]
     run = spine.run(plan(task("one")))["run"]
     reason = spine.call_read("status", run=run)["tasks"][0]["reason"]
-    assert reason == f"busy is limited until {ends[0]}, spare is limited until {ends[1]}; tried again in 900 s"
+    assert reason == f"busy, spare are limited (busy until {ends[0]}, spare until {ends[1]}); tried again in 900 s"
 
 
 def test_a_missing_agent_is_told_at_the_start_and_replaced(spine: Spine) -> None:

@@ -19,11 +19,6 @@ class TurnedAway:
     ends: float | None = None
     limited: bool = True
 
-    def __str__(self) -> str:
-        if not self.limited:
-            return f"{self.agent} cannot be started"
-        return f"{self.agent} is limited" + (f" until {moment(self.ends)}" if self.ends is not None else "")
-
 
 @dataclass(frozen=True, slots=True)
 class Limit:
@@ -41,10 +36,21 @@ def moment(at: float, since: float | None = None) -> str:
     return f"{datetime.fromtimestamp(-(-at // 60) * 60, UTC):{'' if near else '%Y-%m-%d '}%H:%M} UTC"
 
 
+def told(found: Sequence[TurnedAway]) -> str:
+    """Who takes nothing, in a line: all names first, for a narrow screen shows its beginning only."""
+    groups = [
+        ([one.agent for one in found if one.limited], "limited"),
+        ([one.agent for one in found if not one.limited], "not to be started"),
+    ]
+    parts = [f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {what}" for names, what in groups if names]
+    alone = len(found) == 1
+    ends = [("" if alone else f"{one.agent} ") + f"until {moment(one.ends)}" for one in found if one.ends is not None]
+    told = "; ".join(parts)
+    return f"{told} {ends[0]}" if alone and ends else told + (f" ({', '.join(ends)})" if ends else "")
+
+
 def nobody_left(found: Sequence[TurnedAway]) -> str:
     """Why a task has no agent any more: all of them in the first line, then what each said."""
-    who = ", ".join(map(str, found))
     if len(found) == 1:
-        return who + (f": {found[0].why}" if found[0].why else "")
-    said = "".join(f"\n{one.agent}: {one.why}" for one in found if one.why)
-    return f"no agent is left for it now: {who}{said}"
+        return told(found) + (f": {found[0].why}" if found[0].why else "")
+    return told(found) + "".join(f"\n{one.agent}: {one.why}" for one in found if one.why)

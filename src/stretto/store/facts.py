@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from stretto.core.admission import EXHAUSTED_FOR, LIMITED_FOR
 from stretto.core.facts import Facts, Observed, expand_needs
-from stretto.core.limited import Limit, TurnedAway
+from stretto.core.limited import Limit, TurnedAway, told
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task, TurnResult
 from stretto.core.who import choices_of, fallback_of, in_checkout
 from stretto.core.workspace_commands import MIGRATE, TIMEOUT
@@ -136,7 +136,7 @@ def why_limited(names: Sequence[str], limits: Mapping[str, Limit], now: float) -
     """Why nothing new is given to any of these agents now; empty if one of them takes it."""
     if not limits or any(name not in limits for name in names):
         return ""
-    who = ", ".join(str(TurnedAway(name, ends=limits[name].ends)) for name in names)
+    who = told([TurnedAway(name, ends=limits[name].ends) for name in names])
     return f"{who}; tried again in {min(limits[name].again for name in names) - now:.0f} s"
 
 
