@@ -26,6 +26,7 @@ SIGNALS: dict[str, set[str]] = {
     "turn_started": set(),
     "text": {"text"},
     "tool": {"name", "detail"},
+    "tool_failed": {"name", "detail", "code", "said"},
     "asked": {"kind", "request", "text", "options", "questions", "tool", "input"},
     "withdrawn": {"request"},
     "usage": {"key", "model", "usage"},

@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from stretto.agents import acp_forms
+from stretto.agents.failures import called, ended, text_of
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import cut
 from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed
@@ -205,8 +206,23 @@ def _update(params: Json, state: Json) -> Iterator[Signal]:
     elif status == "active":
         state.pop("broken", None)
     if kind == "tool_call":
-        name = as_text(update.get("kind")) or "tool"
-        yield Signal("tool", {"name": name[:100], "detail": as_text(update.get("title"))[:500]})
+        name, detail = as_text(update.get("kind")) or "tool", as_text(update.get("title"))[:500]
+        called(as_text(update.get("toolCallId")), name, detail, state)
+        yield Signal("tool", {"name": name[:100], "detail": detail})
+    if kind in ("tool_call", "tool_call_update") and (how := update.get("status")) in ("completed", "failed"):
+        yield from ended(as_text(update.get("toolCallId")), state, *_failure(update, failed=how == "failed"))
+
+
+def _failure(update: Json, *, failed: bool) -> tuple[str | None, object]:
+    """What a call that is over says of its failure, and its exit code; None: it went well."""
+    raw = as_object(update.get("rawOutput"))
+    code = next((raw[name] for name in ("exitCode", "exit_code") if isinstance(raw.get(name), int)), None)
+    if not failed and not code:
+        return None, None
+    words = next(
+        (as_text(raw.get(name)) for name in ("formatted_output", "output", "stderr", "error") if raw.get(name)), ""
+    )
+    return text_of(update.get("content")) or words, code
 
 
 _WORK = ("agent_message_chunk", "agent_thought_chunk", "tool_call", "tool_call_update", "plan")

@@ -11,10 +11,18 @@ No file of the person is changed. Its histories and its cache, which it would pu
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from stretto.agents.command import DescribedAgent
 from stretto.agents.declaration import Declaration
+from stretto.agents.shapes import untried
 from stretto.agents.turn_rules import TurnRules
+from stretto.interfaces import Signal
 
+TESTED = ("0.86.2",)
+#: how it begins each turn
+_BANNER = re.compile(rb"Aider v(\d[\w.+-]*)\s*")
 _KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OPENROUTER_API_KEY", "DEEPSEEK_API_KEY", "GEMINI_API_KEY")
 _SERVERS = ("OPENAI_API_BASE", "AIDER_OPENAI_API_BASE")
 #: nothing is asked, fetched, shown or committed
@@ -56,7 +64,7 @@ class AiderAgent(DescribedAgent):
         type="aider",
         about="Aider, once for each turn",
         program="aider",
-        tested=("0.86.2",),
+        tested=TESTED,
         can=frozenset({"usage", "model"}),
         variables={**dict.fromkeys(_KEYS, True), **dict.fromkeys(_SERVERS, False), "AIDER_MODEL": False},
         keys=_KEYS,
@@ -86,3 +94,9 @@ class AiderAgent(DescribedAgent):
         return TurnRules(
             (*_ALONE, *_FILES, *named), env=_ENV, usage=usage, fails=fails, caches=(".aider.tags.cache.v*",)
         )
+
+    def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
+        """Its text, and what it says of its version."""
+        found = _BANNER.fullmatch(line)
+        told = untried("Aider", found[1].decode("ascii", "replace"), TESTED, state) if found else []
+        return [*super().parse(line, state), *told]

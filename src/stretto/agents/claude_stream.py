@@ -19,6 +19,7 @@ from typing import Any
 
 from stretto.agents import quotas
 from stretto.agents.claude_asks import asked
+from stretto.agents.failures import called, ended, text_of
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import describe
 from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed, untried
@@ -98,6 +99,15 @@ def _limits(message: Json, state: Json) -> Iterator[Signal]:
 def _user(message: Json, state: Json) -> Iterator[Signal]:
     if message.get("isReplay") is True:
         yield Signal("turn_started", {})
+    yield from results(message, state)
+
+
+def results(message: Json, state: Json) -> Iterator[Signal]:
+    """How calls of tools ended, as a message to the model tells."""
+    for block in map(as_object, as_list(as_object(message.get("message")).get("content"))):
+        if block.get("type") == "tool_result":
+            said = text_of(block.get("content")) if block.get("is_error") is True else None
+            yield from ended(as_text(block.get("tool_use_id")), state, said)
 
 
 def _assistant(message: Json, state: Json) -> Iterator[Signal]:
@@ -109,7 +119,9 @@ def _assistant(message: Json, state: Json) -> Iterator[Signal]:
             yield Signal("text", {"text": text})
         elif block.get("type") == "tool_use":
             name = as_text(block.get("name"))
-            yield Signal("tool", {"name": name, "detail": describe(name, as_object(block.get("input")))[:500]})
+            detail = describe(name, as_object(block.get("input")))[:500]
+            called(as_text(block.get("id")), name, detail, state)
+            yield Signal("tool", {"name": name, "detail": detail})
     if not own:  # a sub-agent's requests are not streamed; the rest of their output comes with the turn's total
         yield from _count(
             as_text(body.get("id")), as_text(body.get("model")), _message_tokens(body.get("usage")), state

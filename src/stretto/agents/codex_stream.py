@@ -20,6 +20,7 @@ from typing import Any
 
 from stretto.agents import quotas
 from stretto.agents.codex_asks import asked
+from stretto.agents.failures import failed
 from stretto.agents.limits import is_limit
 from stretto.agents.shapes import Json, as_count, as_list, as_object, as_text, garbage, parsed, untried
 from stretto.agents.turns import MAX_TEXT
@@ -176,6 +177,11 @@ def _item_completed(params: Json, state: Json) -> Iterator[Signal]:
     text = as_text(item.get("text")).strip()[:MAX_TEXT]
     if item.get("type") == "agentMessage" and text and _own(params, state):
         yield Signal("text", {"text": text})
+    code, tool = item.get("exitCode"), _TOOLS.get(as_text(item.get("type")))
+    if tool is not None and (item.get("status") == "failed" or (isinstance(code, int) and code != 0)):
+        name, detail = tool(item)
+        error = as_object(item.get("error"))
+        yield failed(name, detail, as_text(item.get("aggregatedOutput")) or as_text(error.get("message")), code)
 
 
 def _resolved(params: Json, state: Json) -> Iterator[Signal]:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from stretto.agents.failures import failed
 from stretto.agents.limits import is_limit
 from stretto.agents.questions import answers, cut, describe, questions_text
 from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed, untried
@@ -150,6 +151,18 @@ def _part(told: Json, state: Json) -> Iterator[Signal]:
             state["call"] = call
             name = as_text(part.get("tool"))
             yield Signal("tool", {"name": name[:100], "detail": describe(name, as_object(doing.get("input")))[:500]})
+        yield from _failure(part, doing, call, state)
+
+
+def _failure(part: Json, doing: Json, call: str, state: Json) -> Iterator[Signal]:
+    """A tool that could not do it, or a command with an exit code of its own; the last of them is told again."""
+    code = as_object(doing.get("metadata")).get("exit")
+    wrong = doing.get("status") == "error" or (doing.get("status") == "completed" and code not in (None, 0))
+    if wrong and state.get("failed_call") != call:
+        state["failed_call"] = call
+        name = as_text(part.get("tool"))
+        said = as_text(doing.get("error")) or as_text(doing.get("output"))
+        yield failed(name, describe(name, as_object(doing.get("input"))), said, code)
 
 
 def _usage(part: Json, state: Json) -> Iterator[Signal]:

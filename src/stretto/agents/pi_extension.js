@@ -116,6 +116,15 @@ const EVENTS = {
 export default function (pi) {
   for (const [name, event] of Object.entries(EVENTS)) pi.on(name, () => tell(event));
 
+  // a version that does not say which it is works as well
+  pi.on("session_start", async (event, ctx) => {
+    if (ctx.mode !== "rpc") return;
+    try {
+      const { VERSION } = await import("@earendil-works/pi-coding-agent");
+      if (VERSION) ctx.ui.notify(MARK + JSON.stringify({ kind: "version", version: VERSION }), "info");
+    } catch {}
+  });
+
   pi.on("tool_call", async (event, ctx) => {
     const name = event.toolName;
     const input = event.input ?? {};

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from stretto.agents.failures import called, ended, text_of
 from stretto.agents.limits import is_limit
-from stretto.agents.pi_asks import asked
+from stretto.agents.pi_asks import MARK, asked
 from stretto.agents.questions import describe
-from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed
+from stretto.agents.shapes import Json, amount, as_count, as_list, as_object, as_text, garbage, parsed, untried
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.model import TurnResult, Usage
 from stretto.interfaces import Signal
@@ -88,7 +89,14 @@ def usage_of(usage: Any, model: str, id: str, state: Json) -> Iterator[Signal]:
 
 def _tool(message: Json, state: Json) -> Iterator[Signal]:
     name = as_text(message.get("toolName"))
-    yield Signal("tool", {"name": name, "detail": describe(name, as_object(message.get("args")))[:500]})
+    detail = describe(name, as_object(message.get("args")))[:500]
+    called(as_text(message.get("toolCallId")), name, detail, state)
+    yield Signal("tool", {"name": name, "detail": detail})
+
+
+def _tool_over(message: Json, state: Json) -> Iterator[Signal]:
+    said = text_of(as_object(message.get("result")).get("content")) if message.get("isError") is True else None
+    yield from ended(as_text(message.get("toolCallId")), state, said)
 
 
 def _retry(message: Json, state: Json) -> Iterator[Signal]:
@@ -120,6 +128,9 @@ def outcome(stop: str, error: str) -> tuple[TurnResult, str, str]:
 
 
 def _dialog(message: Json, state: Json) -> Iterator[Signal]:
+    if message.get("method") == "notify" and as_text(message.get("message")).startswith(MARK):
+        said = parsed(as_text(message["message"]).removeprefix(MARK).encode()) or {}
+        yield from untried("pi", as_text(said.get("version")), TESTED, state)
     if (signal := asked(message)) is not None:
         yield signal
 
@@ -137,6 +148,7 @@ _READERS = {
     "agent_start": _agent_start,
     "message_end": _message_end,
     "tool_execution_start": _tool,
+    "tool_execution_end": _tool_over,
     "auto_retry_start": _retry,
     "compaction_end": _compaction,
     "agent_settled": _settled,

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from stretto.agents.claude_stream import results
 from stretto.agents.command import DescribedAgent
 from stretto.agents.declaration import Declaration
+from stretto.agents.failures import called
 from stretto.agents.questions import cut
 from stretto.agents.shapes import Json, as_list, as_object, as_text, parsed, untried
 from stretto.agents.turn_rules import TurnRules
@@ -76,6 +78,8 @@ def _told(event: Json, state: Json) -> Iterator[Signal]:
     if kind == "system" and event.get("subtype") == "init":
         state["model"] = as_text(event.get("model"))[:200]
         yield from untried("Qwen Code", as_text(event.get("qwen_code_version")), TESTED, state)
+    if kind == "user":
+        yield from results(event, state)
     if kind != "assistant":
         return
     for block in map(as_object, as_list(as_object(event.get("message")).get("content"))):
@@ -84,4 +88,6 @@ def _told(event: Json, state: Json) -> Iterator[Signal]:
         elif block.get("type") == "tool_use":
             given = as_object(block.get("input"))
             detail = as_text(given.get("command")) or as_text(given.get("file_path")) or as_text(given.get("path"))
-            yield Signal("tool", {"name": as_text(block.get("name"))[:100], "detail": cut(detail)[:500]})
+            name, detail = as_text(block.get("name"))[:100], cut(detail)[:500]
+            called(as_text(block.get("id")), name, detail, state)
+            yield Signal("tool", {"name": name, "detail": detail})

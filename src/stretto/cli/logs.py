@@ -208,9 +208,18 @@ class _Told:
             elif signal.type == "tool":
                 detail = clip(clean(str(data.get("detail") or "")), DETAIL)
                 shown.append(f"  [{data.get('name')}] {detail}".rstrip() + "\n")
+            elif signal.type == "tool_failed":
+                shown.append(f"  {_failure(data)}\n")
             elif signal.type == "asked":
                 shown.append(f"  [{data.get('kind')}] {data.get('text') or ''}\n")
         return "".join(shown)
+
+
+def _failure(data: Json) -> str:
+    """A tool that failed, in one line: which, its exit code, the first that it said."""
+    code = "" if data.get("code") is None else f"exit code {data['code']}"
+    words = (clip(clean(str(data.get(name) or "")), DETAIL) for name in ("detail", "said"))
+    return f"[{data.get('name')} failed] " + ": ".join(filter(None, (next(words), code, next(words))))
 
 
 def _print_text(text: str) -> None:

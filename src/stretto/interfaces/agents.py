@@ -54,7 +54,8 @@ class Launch:
 class Signal:
     """Something that an agent reported. `type` is one of the words below, `data` depends on it.
 
-    started{conversation,model} · turn_started · text{text} · tool{name,detail} · asked{kind: question|permission,
+    started{conversation,model} · turn_started · text{text} · tool{name,detail} · tool_failed{name,detail,code,said}:
+    one could not do it, or its command ended with this exit code · asked{kind: question|permission,
     request, text, options: [[key, text]], questions, tool, input} · withdrawn{request} · usage{key, model, usage} ·
     turn_ended{result: TurnResult, reason, text} · status{status} · retry{reason, delay_s} · garbage{bytes} ·
     reply{request, data}: a record for the agent that nobody has to be asked for · unfit{reason}: it cannot begin, so
