@@ -285,6 +285,16 @@ def test_a_plan_that_is_running_refuses_what_it_cannot_heed(spine: Spine, words,
     assert [t.id for t in spine.tasks()] == ["one"]
 
 
+def test_the_call_that_began_a_run_can_be_repeated_after_its_base_has_grown(spine: Spine) -> None:
+    configure(spine, '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n')
+    words: dict[str, Any] = {"agent": "slow", "base": "main", "target": "main", "approve": "human", "mode": "stream"}
+    run = spine.run(plan(task("one")), **words)["run"]
+    spine.repo.commit("Later", {"later.txt": "1"})
+    assert spine.run(plan(task("one"), task("two")), **words)["run"] == run
+    join(spine, run, title="three", approve="human", base="main")
+    assert [t.id for t in spine.tasks()] == ["one", "two", "three"]
+
+
 def test_a_plan_that_is_running_opens_as_many_tasks_as_it_is_told(spine: Spine) -> None:
     configure(spine, '[agents.slow]\ncommand = ["sh", "-c", "sleep 60"]\n[roles.implementer]\nagent = "slow"\n')
     text = plan(task("one"), task("two"))

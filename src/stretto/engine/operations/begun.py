@@ -13,10 +13,11 @@ from typing import Any
 from stretto.config import agent_option
 from stretto.core.errors import StrettoError, UsageError
 from stretto.core.model import AgentSpec, Run
+from stretto.engine.engine import Engine
 from stretto.engine.operations import base, checkouts, common
 
 
-def refuse_other(engine: Any, run: Run, args: common.Args, *, joins: bool) -> None:
+def refuse_other(engine: Engine, run: Run, args: common.Args, *, joins: bool) -> None:
     """Raise UsageError for the first word that the run would have to begin anew for. `joins`: a task is added."""
     for option, given, has in _words(engine, run, args, joins):
         raise UsageError(
@@ -28,7 +29,7 @@ def refuse_other(engine: Any, run: Run, args: common.Args, *, joins: bool) -> No
         )
 
 
-def _words(engine: Any, run: Run, args: common.Args, joins: bool) -> Iterator[tuple[str, str, str]]:
+def _words(engine: Engine, run: Run, args: common.Args, joins: bool) -> Iterator[tuple[str, str, str]]:
     """(option, what is wanted, what the run has) of all that differs."""
     approve, mode, target = args.get("approve"), args.get("mode"), args.get("target")
     if approve and approve != run.approve:
@@ -41,7 +42,7 @@ def _words(engine: Any, run: Run, args: common.Args, joins: bool) -> Iterator[tu
         )
     if target and target != run.target:
         yield "--target", str(target), f"the target {run.target}"
-    if args.get("base") and base.require_base(common.repository(engine, args), str(args["base"])) != run.base:
+    if args.get("base") and _other_base(engine, run, args):
         yield "--base", str(args["base"]), f"the base {run.base[:9]}"
     if args.get("pin_base") and not run.pin_base:
         yield "--pin-base", "", "a base that follows the target"
@@ -52,6 +53,12 @@ def _words(engine: Any, run: Run, args: common.Args, joins: bool) -> Iterator[tu
         yield f"--{checkout}-checkout", "", f"--{run.checkout}-checkout"
     if args.get("agent") and not joins and _other_agent(run, args):
         yield "--agent", str(args["agent"]), f"{run.agent} as its agent"
+
+
+def _other_base(engine: Engine, run: Run, args: common.Args) -> bool:
+    """A branch that the run began from may have grown since: then its base lies on it."""
+    git = common.repository(engine, args)
+    return not git.is_ancestor(run.base, base.require_base(git, str(args["base"])))
 
 
 def _other_agent(run: Run, args: common.Args) -> bool:
