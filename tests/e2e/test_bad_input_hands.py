@@ -221,7 +221,7 @@ def test_ctrl_c_at_every_question_leaves_nothing(person: Person) -> None:
     uid = person("run", "PLAN.md", *sleeping, "--json").json["tasks"][0]
     wait_for(lambda: person.task(uid)["session"])
     plan.write_text(PLAN.replace("Do it.", "Do something else.") + "\n## b: Do b\nDo it.\nAccept: done.\n")
-    assert interrupted(person, run, "Apply this?")[0] == 130
+    assert interrupted(person, ["run", "PLAN.md", "--no-fetch"], "Apply this?")[0] == 130
     assert [task["id"] for task in person("status", "--json").json["tasks"]] == ["a"]
     assert "something else" not in person("prompt", "a").out
     assert person("cancel", uid).code == 0
