@@ -9,7 +9,7 @@ import pytest
 
 from stretto import agents
 from stretto.agents.failures import CALLS, called, failed
-from stretto.cli.logs import _Told
+from stretto.cli.logs import _print_text, _Told
 
 
 def claude(error: bool, said: str) -> list[dict[str, Any]]:
@@ -93,6 +93,13 @@ def test_opencode_tells_a_failure_once_whatever_it_repeats() -> None:
 def test_a_sandbox_that_cannot_start_is_told_in_its_own_words() -> None:
     shown = told("codex", codex(True, "bwrap: No permissions to create a new namespace\n"))
     assert shown.endswith("[command failed] cat x: exit code 1: bwrap: No permissions to create a new namespace\n")
+
+
+def test_half_a_character_of_an_agent_is_printed_as_a_mark(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as stands where somebody cut a text in the middle of a picture."""
+    said = {"type": "assistant", "message": {"id": "m", "content": [{"type": "text", "text": "done \ud83d"}]}}
+    _print_text(told("claude", [{**said, "parent_tool_use_id": None}]))
+    assert capsys.readouterr().out == "done ?\n"
 
 
 def test_calls_are_forgotten_in_the_end() -> None:

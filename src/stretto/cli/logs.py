@@ -223,6 +223,7 @@ def _failure(data: Json) -> str:
 
 
 def _print_text(text: str) -> None:
+    text = text.encode("utf-8", "replace").decode()  # JSON can hold halves of characters, which nothing can write
     sys.stdout.write(without_power(text) if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
