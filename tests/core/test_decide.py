@@ -25,7 +25,7 @@ from stretto.core.model import (
     State,
     TurnResult,
 )
-from tests.core.scenarios import CASES, UNIT, Case, facts, passed
+from tests.core.scenarios import AUTO, CASES, SPENT, UNIT, Case, facts, passed
 from tests.support import rows
 
 LIMITS = Limits()
@@ -312,6 +312,13 @@ def test_an_interrupted_turn_is_told_once(reason: str, said: str):
     action = decide(facts(messages=(turn,)), LIMITS).action
     assert isinstance(action, act.Ask)
     assert action.text == f"the turn was interrupted{said}"
+
+
+def test_a_turn_that_a_budget_cut_short_ends_its_task_with_that_reason():
+    turn = rows.turn(result=TurnResult.INTERRUPTED, reason="by you")
+    action = decide(facts(messages=(turn,), spent=SPENT, run=AUTO), LIMITS).action
+    assert isinstance(action, act.Finish)
+    assert action.reason == "the budget is used up: 1 000 tokens of 1 000 tokens for the run"
 
 
 def test_asking_again_gets_a_key_of_its_own():

@@ -52,6 +52,7 @@ from stretto.core.model import (
 )
 from stretto.core.rest_rules import at_rest
 from stretto.core.telling import for_person
+from stretto.core.usage import exceeded
 from stretto.core.who import agent_of, in_checkout, must_hand_over, resolving, role_of
 
 #: the reason of a task that stands still because it is paused
@@ -263,6 +264,8 @@ def turn_over(f: Facts, limits: Limits) -> Decision | None:
     if turn.result is TurnResult.INTERRUPTED:
         why = turn.reason or "its process vanished"  # some agents only say that they were
         text = "the turn was interrupted" + ("" if why == "interrupted" else f": {why}")
+        if (level := exceeded(f.spent, f.items)) is not None:
+            text = f"the budget is used up: {level.text}"
         return ask(f, Stage.IMPLEMENT, ItemKind.INTERRUPTED, f"interrupted:{turn.n}", text, n=turn.n)
     if (replaced := another_agent(f, turn)) is not None:
         return replaced
