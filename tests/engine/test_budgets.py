@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -94,12 +95,23 @@ def test_a_running_turn_is_interrupted_and_taken_up_again(spine: Spine) -> None:
 
 
 def test_with_nobody_there_the_task_fails_and_others_start_no_turn(spine: Spine) -> None:
-    script = {"one": turns([write("a.txt", "1"), used(600)]), "two": turns([write("b.txt", "1"), used(1)])}
+    done, go = spine.folder / "done", spine.folder / "go"
+    hurried = {"run": ["sh", "-c", f"until test -e {done}; do sleep 0.05; done"]}
+    script = {
+        "one": turns([write("a.txt", "1"), used(300)]),
+        "two": turns([write("b.txt", "1"), hurried, used(300), {"hang": True}]),
+        "three": turns([write("c.txt", "1"), used(1)]),
+    }
     configure(spine, "[limits]\ntokens = 500\n")
-    spine.run(plan(task("one"), task("two", needs="one")), script)
-    assert spine.wait_over() == {"one": "landed", "two": "failed"}, "what was done when it was used up still lands"
-    assert "the budget is used up" in spine.task("two").outcome_reason
-    assert spine.messages("two") == []
+    check = f"touch {done}; until test -e {go}; do sleep 0.05; done"
+    spine.run(plan(task("one"), task("two"), task("three", needs="one"), checks=json.dumps([check])), script)
+    spine.wait(lambda: spine.task("two").outcome)
+    go.touch()
+    over = {"one": "landed", "two": "failed", "three": "failed"}
+    assert spine.wait_over() == over, "what was done when it was used up still lands"
+    assert spine.task("two").outcome_reason == "the budget is used up: 600 tokens of 500 tokens for the run"
+    assert "the budget is used up" in spine.task("three").outcome_reason
+    assert spine.messages("three") == []
 
 
 def test_what_an_agent_says_that_it_used_belongs_to_its_turn(spine: Spine) -> None:
@@ -114,9 +126,9 @@ def test_what_an_agent_says_that_it_used_belongs_to_its_turn(spine: Spine) -> No
 
 def test_a_day_holds_over_runs_and_ends(spine: Spine, clock: FakeClock) -> None:
     configure(spine, "[limits.day]\ntokens = 500\n")
-    first = {"one": turns([write("a.txt", "1"), used(600)])}
+    first = {"one": turns([write("a.txt", "1"), used(600), {"hang": True}])}
     spine.run(plan(task("one")), first)
-    assert spine.wait_over() == {"one": "landed"}
+    assert spine.wait_over() == {"one": "failed"}
     spine.folder = spine.folder / "another"
     spine.folder.mkdir()
     told = spine.run(plan(task("later")), {"later": turns([write("b.txt", "1")])}, approve="human")
