@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from stretto import agents
+from stretto.agents.command import CommandAgent
+from stretto.agents.declaration import Declaration
 from stretto.agents.turns import MAX_TEXT
 from stretto.core.errors import UsageError
 from stretto.core.model import AgentSpec
@@ -68,6 +70,17 @@ def test_a_program_that_cannot_be_started_is_named_with_the_reason(tmp_path: Pat
     assert "is not executable: chmod +x" in str(agent.probe(spec("./plain"), env))
     assert "which does not exist" in str(agent.probe(spec("./gone"), env))
     assert "which is not a file" in str(agent.probe(spec(str(tmp_path)), env))
+
+
+def test_an_agent_of_another_package_starts_the_program_of_its_declaration(tmp_path: Path) -> None:
+    class Scribe(CommandAgent):
+        type = "scribe"
+        declaration = Declaration(type="scribe", about="writes", program="sh")
+
+    assert Scribe().probe(spec(), ENV) is None
+    assert Scribe().launch(spec(args=("-x",)), context(tmp_path)).argv == ("sh", "-x")
+    assert Scribe().launch(spec("other"), context(tmp_path)).argv == ("other",)
+    assert "which does not exist" in str(Scribe().probe(spec("./gone"), ENV))
 
 
 def test_its_words_are_data() -> None:

@@ -179,3 +179,13 @@ def test_a_reader_without_a_daemon_sees_what_is_committed(store, tmp_path):
     with pytest.raises(sqlite3.OperationalError):
         db.connection.execute("DELETE FROM runs")
     db.connection.close()
+
+
+def test_a_database_that_is_just_being_made_holds_nothing_yet(tmp_path):
+    path = tmp_path / "stretto.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.close()
+    with pytest.raises(StrettoError) as refused:
+        open_readonly(path)
+    assert refused.value.code == "empty"

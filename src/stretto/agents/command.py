@@ -40,17 +40,19 @@ class CommandAgent(TurnsAgent):
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:
         """None if the program can be started, else why not."""
-        if not spec.command or not spec.command[0]:
+        program = self._program(spec)
+        if not program or not program[0]:
             return f'agent {spec.name} has no command: set `command = ["PROG", "ARG"]` in [agents.{spec.name}]'
-        return why_not_startable(spec.command[0], {**env, **spec.env}, f"agent {spec.name}")
+        return why_not_startable(program[0], {**env, **spec.env}, f"agent {spec.name}")
 
     def launch(self, spec: AgentSpec, context: SessionContext) -> Launch:
         """One process a turn. Raises UsageError for a spec without a command."""
-        if not spec.command:
+        program = self._program(spec)
+        if not program:
             raise UsageError(f"agent {spec.name} has no command", object=spec.name, hint="see [agents.NAME] command")
         if not spec.turn:
-            return launch_turns(spec.command + spec.args, spec, context)
-        return launch_turns(runner(spec.command, of_table(spec.turn), spec.args), spec, context, spec.command)
+            return launch_turns(program + spec.args, spec, context)
+        return launch_turns(runner(program, of_table(spec.turn), spec.args), spec, context, program)
 
     def pane(self, spec: AgentSpec, context: SessionContext) -> Launch:
         """The same in a terminal, on which it shows what it likes. Raises UsageError for a spec without a command."""
@@ -58,6 +60,10 @@ class CommandAgent(TurnsAgent):
         argv = (sys.executable, "-I", "-S", str(PANE), *turns.argv)
         program = turns.program or turns.argv
         return Launch("pane", argv, environment(spec, context), context.conversation, tui="command", program=program)
+
+    def _program(self, spec: AgentSpec) -> tuple[str, ...]:
+        """The configuration's command, else the program of the declaration; empty if neither names one."""
+        return spec.command or ((self.declaration.program,) if self.declaration.program else ())
 
     def parse(self, line: bytes, state: dict[str, Any]) -> list[Signal]:
         """Lines of the runner are usage and ends of turns; each other line that is not blank is text."""
@@ -93,6 +99,3 @@ class DescribedAgent(CommandAgent, ABC):
         rules = self.rules(context.model or spec.model)
         program = self._program(spec)
         return launch_turns(runner(program, rules, spec.args), spec, context, program)
-
-    def _program(self, spec: AgentSpec) -> tuple[str, ...]:
-        return spec.command or (str(self.declaration.program),)

@@ -196,7 +196,13 @@ def _database() -> Iterator[Finding]:
         return
     from stretto.store.sqlite import open_readonly
 
-    reader = open_readonly(home.database)
+    try:
+        reader = open_readonly(home.database)
+    except StrettoError as error:
+        if error.code != "empty":
+            raise
+        yield Finding("database", OK, "none yet")
+        return
     try:
         told: list[Any] = reader.rows("PRAGMA quick_check(5)")
         problems = [row[0] for row in told if row[0] != "ok"]

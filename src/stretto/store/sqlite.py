@@ -176,17 +176,24 @@ class Store:
 
 
 def open_readonly(path: str | os.PathLike[str]) -> Reader:
-    """The database for a reader without a daemon. Raises StrettoError when it is missing or too new."""
+    """The database for a reader without a daemon. Raises StrettoError when it is missing, too new, or being made."""
     if not os.path.exists(path):  # noqa: PTH110 - a name is enough, pathlib is not worth its import here
-        raise StrettoError("there is nothing here yet", code="empty", object=str(path), hint="stretto run PLAN.md")
+        raise _nothing(path)
     connection = sqlite3.connect(f"file:{os.fspath(path)}?mode=ro", uri=True, timeout=5, isolation_level=None)
     try:
         connection.execute("PRAGMA query_only = ON")
-        _refuse_newer(connection, path)
+        version = _refuse_newer(connection, path)
     except sqlite3.DatabaseError as error:
         connection.close()
         raise _explain(error, path) from error
+    if version == 0:
+        connection.close()
+        raise _nothing(path)
     return Reader(connection)
+
+
+def _nothing(path: str | os.PathLike[str]) -> StrettoError:
+    return StrettoError("there is nothing here yet", code="empty", object=str(path), hint="stretto run PLAN.md")
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
