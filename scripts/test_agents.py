@@ -29,7 +29,7 @@ from tests.e2e import matrix  # noqa: E402  # the tests are no installed package
 
 #: what `make test-agents` runs
 USUAL = ("claude", "codex", "pi")
-SUITES = ("test_agents_real", "test_agents_answers")
+SUITES = ("test_agents_real", "test_agents_answers", "test_agents_cost")
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 0x1
 

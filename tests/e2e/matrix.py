@@ -39,6 +39,7 @@ SUITES = {
     "test_agents_answers": "stream",
     "test_agents_turns": "stream",
     "test_agents_trouble": "stream",
+    "test_agents_cost": "stream",
     "test_sandboxed_real": "stream",
     "test_sandboxed_more": "stream",
     "test_agents_sandboxed": "stream",
@@ -104,6 +105,15 @@ STREAM = (
         ("test_an_answer_that_may_have_arrived_is_not_given_again",),
     ),
     Row("budget", "a budget is overshot by one call at most", ("test_a_budget_is_overshot_by_one_call_at_most",)),
+    Row(
+        "cost",
+        "its cost to the last digit: its own figure, else by your prices, else unknown; a budget of money stops it",
+        (
+            "test_what_it_costs_is_right_to_the_last_digit",
+            "test_without_a_figure_of_its_own_it_is_priced_by_the_table",
+            "test_a_budget_of_money_stops_it_before_the_next_turn",
+        ),
+    ),
     Row(
         "trouble",
         "a torn answer, a refused key",
@@ -217,6 +227,8 @@ LIMITS = {
     ("gemini", "pane words"): "yes, but reads what an @ names",
     ("opencode", "pane draft"): "yes; messages pass by it",
     **{(name, "budget"): "at the turn's end" for name in ADAPTERS},
+    **{(name, "cost"): "its own figure" for name in ("claude",)},
+    **{(name, "cost"): "its own figure, or by your prices" for name in ("pi", "opencode")},
     **{(name, "interrupt"): "the turn is lost, the next has the task" for name in TURNS},
     **{(name, "kill"): "the turn is lost, the next has the task" for name in TURNS},
 }
@@ -227,6 +239,7 @@ LACKS = {
     **{(name, row): "not offered: it asks nothing" for name in TURNS for row in ("asking", "daemon answer")},
     **{(name, "shim answer"): "not offered: it asks nothing" for name in TURNS},
     **{(name, "mcp"): "not offered: refused" for name in TURNS},
+    **{(name, "cost"): "of what it tells" for name in ADAPTERS},
 }
 HEAD = """# Agents as they were tested
 

@@ -187,7 +187,7 @@ class Taker:
             self.session.id,
             turn.n if turn else None,
             str(data["key"]),
-            data.get("model"),
+            data.get("model") or self.session.model,
             data["usage"],
         )
 

@@ -6,7 +6,7 @@ Each repository's prices are those that its newest run was given.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -42,7 +42,7 @@ def usage(db: Reader, args: dict[str, Any]) -> Json:
     )
     found = _parts(db, task, runs)
     strong = {run.id: agent_spec(run.config, "driver", None).model for run in runs}
-    tables = _tables(runs, found, strong)
+    tables = _tables(db, runs, found, strong)
     found = [replace(part, price=tables[_run(part)].get(part.model)) for part in found]
     groups = _grouped(db, str(args.get("by") or "task"), tasks, found)
     total = bill(found)
@@ -66,10 +66,12 @@ def _run(part: Part) -> str:
     return part.task.rpartition("/")[0]
 
 
-def _tables(runs: Iterable[Run], found: Iterable[Part], strong: Mapping[str, str | None]) -> dict[str, _Table]:
-    """Run -> the prices that hold for it, those of its repository's newest run."""
-    runs = list(runs)
-    configs = {run.repo: run.config for run in runs}  # the oldest come first
+def _tables(
+    db: Reader, runs: Sequence[Run], found: Iterable[Part], strong: Mapping[str, str | None]
+) -> dict[str, _Table]:
+    """Run -> the prices that hold for it, those of its repository's newest run, whichever was asked for."""
+    newest = (db.one(Run, "repo = ? ORDER BY created_at DESC, rowid DESC", repo) for repo in {run.repo for run in runs})
+    configs = {run.repo: run.config for run in newest if run is not None}
     models: dict[str, set[str]] = defaultdict(set)
     repos = {run.id: run.repo for run in runs}
     for part in found:
