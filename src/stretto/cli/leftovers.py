@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stretto.config import parse, resolve
+from stretto.core.errors import StrettoError
 from stretto.core.model import Space, Task
 from stretto.core.plan import Plan
 from stretto.git.repository import Repository
@@ -21,7 +22,12 @@ def leftovers(root: Path) -> Iterator[tuple[str, str]]:
     if home is None or found is None:
         return
     git, bays, _ = found
-    db = open_readonly(home.database)
+    try:
+        db = open_readonly(home.database)
+    except StrettoError as error:
+        if error.code == "empty":
+            return  # it is just being made
+        raise
     try:
         owners = [task.uid for task in db.select(Task, "repo = ? AND workspace IS NOT NULL", str(git.common))]
         owners += [task.uid for task in db.select(Task, "repo = ? AND outcome IS NULL", str(git.common))]
