@@ -239,7 +239,7 @@ LACKS = {
     **{(name, row): "not offered: it asks nothing" for name in TURNS for row in ("asking", "daemon answer")},
     **{(name, "shim answer"): "not offered: it asks nothing" for name in TURNS},
     **{(name, "mcp"): "not offered: refused" for name in TURNS},
-    **{(name, "cost"): "of what it tells" for name in ADAPTERS},
+    **{(name, "cost"): "not compared: tells a part" for name in ADAPTERS},
 }
 HEAD = """# Agents as they were tested
 
