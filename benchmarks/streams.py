@@ -20,9 +20,10 @@ from typing import Any
 
 from benchmarks.measure import Figure, cpu_seconds, quantile
 from benchmarks.world import STRETTO, World, plan
+from stretto.agents import hooks
 from stretto.client import connect
 
-SESSIONS, SECONDS, ASKS, TURNS = 32, 10.0, 6, 20
+SESSIONS, SECONDS, ASKS, TURNS, HOOKS = 32, 10.0, 6, 20, 50
 AGENT = """
 import json, os, select, sys, time
 here, task = sys.argv[1], os.environ.get("STRETTO_TASK", "bare")
@@ -100,6 +101,7 @@ def run(here: World) -> list[Figure]:
             "k", f"daemon, {SESSIONS} streaming sessions", cpu, "% of a core",
             note=f"over {SECONDS:g} s, 25 lines a second of each",
         ),
+        *_hooks(here.folder),
     ]  # fmt: skip
 
 
@@ -194,6 +196,28 @@ def _streams(here: World, repo: Path, events: _Events, daemon: int) -> tuple[flo
         found[task] = [1000 * (b - a) for a, b in zip(_stamps(here, task, "asks"), waiting(task), strict=True)]
     events.wait(lambda: all(events.of("turn.ended", task) for task in tasks), "the end of all turns")
     return share, [each for of_task in found.values() for each in of_task]
+
+
+def _hooks(folder: Path) -> list[Figure]:
+    """What an agent waits for at each event that it tells us of by a hook; bare: an empty script of the same shell."""
+    spool, empty = folder / "spool", folder / "empty.sh"
+    spool.mkdir()
+    empty.write_text("exit 0\n")
+    program = Path(hooks.__file__).with_name("hook.sh")
+    words = {"": [], ", with the agent's words": ["body"]}
+    found = []
+    for name, more in words.items():
+        argv = ["sh", str(program), str(spool), "s", "1", "Stop", *more]
+        times = [(_took("sh", str(empty)), _took(*argv)) for _ in range(HOOKS)]
+        bare, ours = (quantile(sorted(column), 0.5) for column in zip(*times, strict=True))
+        found.append(Figure("k", f"one hook{name}, p50", ours, "ms", bare, note=f"{HOOKS} hooks"))
+    return found
+
+
+def _took(*argv: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(argv, input=b'{"hook_event_name": "Stop"}', check=True)
+    return 1000 * (time.perf_counter() - started)
 
 
 def _bare(agent: Path, folder: Path) -> list[float]:
