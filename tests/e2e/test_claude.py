@@ -386,10 +386,10 @@ def test_lost_secrets_are_asked_for_and_brought_back(stage: Stage) -> None:
         os.kill(stage.pid(stage.task("one")["session"]["id"], "shim"), signal.SIGKILL)
         stage.up()
         stage.stretto("answer", stage.wait_item("interrupted")["id"], "continue")
-        failure = stage.wait_item("failure")
-        assert "TEST_KEY" not in failure["text"]
-        assert "ANTHROPIC_API_KEY" in failure["text"]
-        assert "stretto retry one" in failure["text"]
+        lost = stage.wait_item("setup")
+        assert "TEST_KEY" not in lost["text"]
+        assert "ANTHROPIC_API_KEY" in lost["text"]
+        assert "stretto retry one" in lost["text"]
         stage.stretto("retry", "one")
     finally:
         del os.environ["TEST_KEY"]

@@ -7,6 +7,7 @@ next turn's message. All other kinds change rows only.
 from __future__ import annotations
 
 from stretto.core.facts import Facts, is_note
+from stretto.core.inbox import SECRETS
 from stretto.core.limit_rules import LIMITED
 from stretto.core.model import Item, ItemKind, Origin, State, TurnResult
 from stretto.core.quick import dataclass
@@ -78,7 +79,7 @@ def _fixed(item: Item, f: Facts, key: str | None) -> Consequence:
         case (ItemKind.UNDELIVERED, "retry"):
             return Consequence(resend=int(item.payload["n"]))
         case (ItemKind.SETUP, "retry"):
-            return Consequence(rebuild=True)
+            return Consequence(rebuild=not item.key.startswith(SECRETS))
         case (ItemKind.CONFLICT, "retry"):
             return Consequence(reset=ROUNDS)
         case (ItemKind.FAILURE, "continue"):

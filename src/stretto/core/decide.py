@@ -34,6 +34,7 @@ from stretto.core.budget_rules import over_budget, within_budget
 from stretto.core.checkout_rules import left_branch, outside, taken
 from stretto.core.decision import Decision, ask, finish, first_line, listed, shim_dead
 from stretto.core.facts import Facts, Limits
+from stretto.core.inbox import SECRETS
 from stretto.core.limit_rules import another_agent, vendor_rests
 from stretto.core.limited import nobody_left
 from stretto.core.model import (
@@ -180,7 +181,8 @@ def waiting_for_person(f: Facts, limits: Limits) -> Decision | None:
         action = Deliver(n=f.turn.n)
     elif f.unsettled is not None and f.observed.checkout is not False:
         action = Settle(n=f.unsettled.n)
-    stage = Stage.PREPARE if item.kind is ItemKind.SETUP else _last_stage(f)
+    of_workspace = item.kind is ItemKind.SETUP and not item.key.startswith(SECRETS)
+    stage = Stage.PREPARE if of_workspace else _last_stage(f)
     return Decision(stage, State.WAITING, reason, action, item.kind.value)
 
 

@@ -19,6 +19,9 @@ _WORDS: dict[str, str] = {
     "continue": "go on from here",
 }
 
+#: how the keys of items begin that ask for secret values; retry then sends what waits, and makes nothing anew
+SECRETS = "secrets:"
+
 #: fixed answer keys per kind (DECISIONS 12); questions bring their own options 1…n
 KEYS: dict[ItemKind, tuple[str, ...]] = {
     ItemKind.QUESTION: (),

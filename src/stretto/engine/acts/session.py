@@ -47,7 +47,7 @@ from stretto.core.who import (
     sandbox,
 )
 from stretto.engine import believing, environment, messages, sandboxing
-from stretto.engine.acts import endings, panes, shared
+from stretto.engine.acts import endings, lost_values, panes, shared
 from stretto.engine.acts.endings import Ending
 from stretto.engine.acts.rows import add_control, close_permissions, count_fall, short_id
 from stretto.engine.parts import Parts
@@ -84,7 +84,10 @@ def deliver(parts: Parts, f: Facts, action: Deliver) -> None:
     except StrettoError as error:
         if files.is_full(error):
             raise
-        _fail_turn(parts, f.task, message, error)
+        if error.code == lost_values.LOST and not f.auto:
+            lost_values.ask(parts, f, error)
+        else:
+            _fail_turn(parts, f.task, message, error)
         return
     _append(parts, session, message)
 
@@ -177,14 +180,7 @@ def new_session(parts: Parts, f: Facts, old: Session | None, *, attended: float 
     """
     f = f if attended else _with_agent(parts, f)
     spec = agent_of(f)
-    missing = parts.secrets.missing(f.run)
-    if missing:
-        raise StrettoError(
-            f"the values of {', '.join(missing)} were lost when the daemon was restarted",
-            code="secrets_lost",
-            object=f.run.id,
-            hint=f"set them and call: stretto retry {f.task.id}",
-        )
+    lost_values.refuse(parts, f)
     mode = PANE if attended else _mode(f)
     mine = _of_role(parts, f, old)
     conversation, type = taken_up(mine, spec.name), adapter_of(spec.type, mode)
