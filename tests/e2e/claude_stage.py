@@ -20,7 +20,7 @@ import psutil
 from stretto.client import Client
 from stretto.home import Home, open_home
 from stretto.testing.modelserver import ModelServer
-from tests.support import claude
+from tests.support import claude, processes
 from tests.support.repository import Repository
 from tests.support.stream import NAMES, clean_environment
 from tests.support.waiting import wait_for
@@ -41,6 +41,11 @@ class Stage:
     folder: Path
     server: ModelServer
     home: Home = field(default_factory=open_home)
+
+    def end(self, home: Path) -> None:
+        """End all as a person ends it: of what holds `home`, nothing may be left."""
+        self.stretto("down", "--all")
+        processes.require_none(str(home))
 
     # ------------------------------------------------------------ commands
 

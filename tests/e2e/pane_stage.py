@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ def squeezed(text: str) -> str:
 @dataclass
 class PaneStage(RealStage):
     """The same words for sessions in panes, with more patience."""
+
+    screens: list[Screen] = field(default_factory=list)
 
     @property
     def face(self) -> Face:
@@ -155,12 +157,20 @@ class PaneStage(RealStage):
     def attach(self, id: str) -> Screen:
         """A terminal of the person that shows the newest session, ready for keys."""
         screen = Screen(("attach", id), self.repo.path, {})
+        self.screens.append(screen)
         screen.shows(_WHOLE, PATIENCE)
         return screen
 
     def leave(self, screen: Screen) -> None:
         screen.keys(LEAVE)
         assert screen.ends() == 0
+
+    def end(self, home: Path) -> None:
+        for screen in self.screens:
+            if screen.process.poll() is None:  # a test that failed has left it open
+                screen.process.kill()
+                screen.process.wait(20)
+        super().end(home)
 
     def type(self, id: str, screen: Screen, text: str) -> None:
         """Type words, until they stand there: an interface that has just begun may lose them, as a person sees."""

@@ -14,7 +14,6 @@ import pytest
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import PATIENCE, task
 from tests.e2e.real_agents import KINDS, RealStage, chosen
-from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
 from tests.support.world import STRETTO
@@ -37,8 +36,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
         stage = RealStage(repo, tmp_path, server, kind=KINDS[request.param])
         stage.configure(permissions=stage.kind.asking, **stage.kind.asking_env)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from tests.e2e import real_agents, turn_agents
 from tests.e2e.claude_stage import task
 from tests.e2e.real_agents import Kind, RealStage
 from tests.e2e.turn_agents import Turns, TurnStage
-from tests.support import processes
 from tests.support.repository import Repository
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
@@ -54,8 +53,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
         turns = isinstance(kind, Turns)
         stage = TurnStage(repo, tmp_path, server, kind=kind) if turns else RealStage(repo, tmp_path, server, kind=kind)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def test_what_it_costs_is_right_to_the_last_digit(stage: RealStage) -> None:

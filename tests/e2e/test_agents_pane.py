@@ -23,7 +23,6 @@ from tests.e2e.claude_stage import task
 from tests.e2e.pane_stage import FACES, PaneStage
 from tests.e2e.real_agents import KINDS, chosen
 from tests.e2e.test_agents_real import BUSY, EDIT, files
-from tests.support import processes
 from tests.support.newer import newer
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
@@ -62,8 +61,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
     with ModelServer(listen=True) as server:
         stage = PaneStage(repo, tmp_path, server, kind=KINDS[request.param])
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def test_two_at_once_land_from_panes_and_usage_is_exact(stage: PaneStage, tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from stretto import agents
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import task
 from tests.e2e.real_agents import KINDS, RealStage, chosen
-from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
 from tests.support.world import ROOT
@@ -39,8 +38,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
     with ModelServer() as server:
         stage = RealStage(repo, tmp_path, server, kind=KINDS[request.param])
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def files(folder: Path) -> dict[str, bytes]:

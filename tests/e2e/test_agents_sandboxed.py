@@ -20,7 +20,6 @@ from tests.e2e.claude_stage import Stage, task
 from tests.e2e.real_agents import RealStage
 from tests.e2e.test_sandboxed_real import LOOK
 from tests.e2e.turn_agents import Turns, TurnStage
-from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.world import ROOT
 
@@ -46,8 +45,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
         made = TurnStage if isinstance(kind, Turns) else RealStage
         stage = made(repo, tmp_path, server, kind=led)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 @pytest.mark.parametrize("recipe", ["worktree", "clone"])

@@ -16,7 +16,6 @@ from tests.e2e import real_agents, turn_agents
 from tests.e2e.claude_stage import task
 from tests.e2e.real_agents import Kind, RealStage
 from tests.e2e.turn_agents import Turns, TurnStage
-from tests.support import processes
 from tests.support.repository import Repository
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
@@ -40,8 +39,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
         )
         stage.configure()
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def test_errors_that_pass_leave_no_trace(stage: RealStage) -> None:

@@ -17,7 +17,6 @@ from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import task
 from tests.e2e.test_agents_real import files
 from tests.e2e.turn_agents import KINDS, TurnStage, chosen
-from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
 
@@ -34,8 +33,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
     with ModelServer() as server:
         stage = TurnStage(repo, tmp_path, server, kind=KINDS[request.param])
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def busy(stage: TurnStage) -> str:

@@ -21,7 +21,6 @@ import pytest
 
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import Stage, task
-from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.waiting import wait_for
 from tests.support.world import STRETTO
@@ -92,8 +91,7 @@ def stage(home: Path, repo: Repository, tmp_path: Path) -> Iterator[Stage]:
     with ModelServer() as server:
         stage = Stage(repo, tmp_path, server)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def test_a_dialog_that_the_person_leaves_open_holds_nothing_up(stage: Stage) -> None:

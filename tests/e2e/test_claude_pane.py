@@ -13,7 +13,7 @@ import pytest
 from stretto.terminal.tmux import Terminal
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import Stage, task
-from tests.support import claude, processes
+from tests.support import claude
 from tests.support.repository import Repository
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
@@ -28,8 +28,7 @@ def stage(home: Path, repo: Repository, tmp_path: Path) -> Iterator[Stage]:
         stage = Stage(repo, tmp_path, server)
         seed(stage)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def seed(stage: Stage) -> None:

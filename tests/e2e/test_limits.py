@@ -18,7 +18,6 @@ from stretto.core.limited import moment
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import task
 from tests.e2e.real_agents import KINDS, RealStage
-from tests.support import processes
 from tests.support.repository import Repository
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
@@ -51,8 +50,7 @@ def stage(
             settings = tmp_path / "agent-home" / "pi" / "settings.json"
             settings.write_text(json.dumps({"retry": {"enabled": False}}))
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def test_it_waits_for_the_time_that_the_vendor_told_and_goes_on_in_its_conversation(stage: RealStage) -> None:

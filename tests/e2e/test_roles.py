@@ -14,7 +14,7 @@ import pytest
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import FREE, Stage, task
 from tests.e2e.real_agents import KINDS
-from tests.support import codex, pi, processes
+from tests.support import codex, pi
 from tests.support.repository import Repository
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
@@ -45,8 +45,7 @@ def stage(home: Path, repo: Repository, tmp_path: Path) -> Iterator[Stage]:
     with ModelServer() as server:
         stage = Stage(repo, tmp_path, server)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def configure(stage: Stage) -> None:

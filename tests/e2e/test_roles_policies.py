@@ -16,7 +16,6 @@ from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import Stage, task
 from tests.e2e.real_agents import KINDS, RealStage
 from tests.e2e.test_claude_pane import seed
-from tests.support import processes
 from tests.support.repository import Repository
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
@@ -45,8 +44,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
     with ModelServer() as server:
         stage = RealStage(repo, tmp_path, server, kind=kind)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def run(stage: RealStage, *tasks: str) -> None:
@@ -113,5 +111,4 @@ def test_one_role_works_in_a_pane_and_the_other_in_a_stream(home: Path, repo: Re
         assert panes == {stage.told("one")["sessions"][0]["id"]}, "one of them has a terminal"
         for id in ("one", "two"):
             assert stage.repo.show(stage.task(id)["head"], f"{id}.txt") == id
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)

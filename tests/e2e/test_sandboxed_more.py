@@ -11,7 +11,6 @@ import pytest
 from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import Stage, task
 from tests.e2e.real_agents import KINDS, RealStage, chosen
-from tests.support import processes
 from tests.support.repository import Repository
 from tests.support.world import ROOT
 
@@ -30,8 +29,7 @@ def stage(request: pytest.FixtureRequest, home: Path, repo: Repository, tmp_path
     with ModelServer() as server:
         stage = RealStage(repo, tmp_path, server, kind=KINDS[request.param])
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 def test_in_a_sandbox_it_has_its_login_and_its_model_and_nothing_else(stage: RealStage) -> None:

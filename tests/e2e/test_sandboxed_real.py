@@ -15,7 +15,6 @@ from stretto.testing.modelserver import ModelServer
 from tests.e2e.claude_stage import FREE, Stage, task
 from tests.e2e.real_agents import KINDS, RealStage
 from tests.e2e.test_attach import LEAVE, Screen
-from tests.support import processes
 from tests.support.repository import Repository
 
 pytestmark = [pytest.mark.agents, pytest.mark.e2e]
@@ -29,8 +28,7 @@ def staged(home: Path, repo: Repository, tmp_path: Path) -> Iterator[RealStage]:
     with ModelServer() as server:
         stage = RealStage(repo, tmp_path, server)
         yield stage
-        stage.stretto("down", "--all")
-        processes.require_none(str(home))
+        stage.end(home)
 
 
 #: what it finds inside, left where it is committed; bash, for only that can speak to a port by itself

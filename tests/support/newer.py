@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from pathlib import Path
 
 #: the folder of an interpreter that an installation may hold, which is not copied
 _NODE = "node"
-#: where a script that starts the program finds it
-_PLACE = re.compile(rb"'[^']*/node_modules/")
+#: how a script that starts the program finds such an interpreter of another installation
+_OUTSIDE = b"${0%/*}/../../"
 
 
 def newer(program: Path, version: str, folder: Path) -> tuple[Path, str]:
     """A copy of the installation of `program` below `folder`, and the version that it tells: one of the same length.
 
-    Files that name no version are links to the same file. A script that starts the program is led to the copy.
+    Files that name no version are links to the same file. A script starts the program beside it.
     """
     other = "9" + version[1:]
     root, copy = program.parent, folder / f"newer-{program.name}"
@@ -27,7 +26,7 @@ def newer(program: Path, version: str, folder: Path) -> tuple[Path, str]:
         old = path.read_bytes()
         new = old.replace(version.encode(), other.encode())
         if path == copy / program.name:
-            new = _PLACE.sub(f"'{copy}/node_modules/".encode(), new) if old.startswith(b"#!") else new
+            new = new.replace(_OUTSIDE, f"{root.parent.parent}/".encode())
         if new != old:
             mode = path.stat().st_mode
             path.unlink()

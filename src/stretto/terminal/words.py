@@ -31,6 +31,7 @@ set -g automatic-rename off
 set -g bell-action none
 set -g history-limit 10000
 set -g mouse on
+set -g assume-paste-time 0
 set -g window-size latest
 set -g set-titles off
 set -g status-interval 0
