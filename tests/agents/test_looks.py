@@ -11,7 +11,7 @@ import pytest
 
 from stretto import agents
 from stretto.agents.declaration import CAPABILITIES, Declaration
-from stretto.agents.looks import logged_in, look, remedy, version_of
+from stretto.agents.looks import confines, logged_in, look, remedy, version_of
 from stretto.config.read import AGENT_TYPES
 from stretto.core.model import AgentSpec
 from stretto.core.who import TIERS, agent_spec, choices
@@ -175,3 +175,25 @@ def test_who_does_it_with_which_model(
 def test_the_choices_of_a_task_name_each_agent_once() -> None:
     assert choices(CONFIG, "tester", None) == ("claude", "other", "plain")
     assert choices(CONFIG, "tester", "plain") == ("plain", "other")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ('shift 2; exec "$@"', None),
+        ("echo warning >&2; echo 'bwrap: no namespaces here' >&2; exit 1", "bwrap: no namespaces here"),
+        ("echo 'error: unrecognized subcommand' >&2; exit 2", None),
+        ('touch "$HOME/h" "$CODEX_HOME/c" "$TMPDIR/t"; exit 42', None),
+    ],
+)
+def test_a_sandbox_of_its_own_that_cannot_start_is_told_in_its_words(
+    tmp_path: Path, script: str, told: str | None
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    program(tmp_path / "bin", "codex", script)
+    env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "HOME": str(home), "CODEX_HOME": str(home)}
+    assert confines(AgentSpec("codex", "codex"), env) == told
+    assert list(home.iterdir()) == [], "nothing of the person is touched"
+    assert confines(AgentSpec("codex", "codex", command=("codex",)), env) is None
+    assert confines(AgentSpec("claude", "claude"), env) is None

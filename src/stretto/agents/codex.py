@@ -59,6 +59,8 @@ class CodexAgent:
         hosts=("api.openai.com", "chatgpt.com", "auth.openai.com"),
         servers=("OPENAI_BASE_URL",),
         install="npm install -g @openai/codex",
+        confines=("sandbox", "--"),
+        folder="CODEX_HOME",
     )
 
     def probe(self, spec: AgentSpec, env: Mapping[str, str]) -> str | None:

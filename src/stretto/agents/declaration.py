@@ -36,7 +36,8 @@ class Declaration:
     login. `logins`: files that are there after a login; `$NAME/` stands for a variable's folder, `~/` for the home.
     `models`: tier (`core.who.TIERS`) -> model, empty when the choice is the person's. `hosts`: where its models are,
     and what it asks on the way; `servers`: variables in which the person names another place for them. `install`: what
-    a person types to get it.
+    a person types to get it. `confines`: the words with which the program runs another one in its own sandbox, and does
+    nothing else; `folder`: the variable that leads all that it keeps to another folder.
     """
 
     type: str
@@ -52,3 +53,5 @@ class Declaration:
     servers: tuple[str, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     install: str = ""
+    confines: tuple[str, ...] = ()
+    folder: str = ""

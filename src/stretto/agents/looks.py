@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from stretto.core.model import AgentSpec
 
 #: seconds that a program has to tell its version
 PATIENCE = 20.0
+#: the exit code of what ran in a sandbox, and that of a program which does not know its words
+_CONFINED, _MISUSED = 42, 2
 _VERSION = re.compile(rb"\d+(?:\.\d+)+(?:[-+.]?[0-9A-Za-z]+)*")
 
 
@@ -79,6 +82,30 @@ def version_of(argv: list[str], env: Mapping[str, str]) -> str | None:
         return None
     found = _VERSION.search(done.stdout) or _VERSION.search(done.stderr)
     return found[0].decode() if found and done.code == 0 else None
+
+
+def confines(spec: AgentSpec, env: Mapping[str, str]) -> str | None:
+    """Why the own sandbox of an agent's program cannot start here, in its words; None: it can, or it has none we know.
+
+    One that does not know the words (its version is another) has said nothing. It keeps what it writes in folders
+    that are gone afterwards. Raises UsageError for an unknown type.
+    """
+    said = agents.declared(spec.type)
+    path = program_of(spec, env)
+    if path is None or spec.command or not said.confines:
+        return None
+    # two folders: Codex refuses a home below the folder for temporary files
+    with tempfile.TemporaryDirectory(prefix="stretto-") as home, tempfile.TemporaryDirectory(prefix="stretto-") as rest:
+        own = {**env, **spec.env, "HOME": home, "TMPDIR": rest, said.folder or "HOME": home}
+        argv, cwd = [path, *said.confines, "/bin/sh", "-c", f"exit {_CONFINED}"], Path("/")
+        try:
+            done = process.run(argv, cwd=cwd, env=process.clean_environment(own), timeout=PATIENCE, check=False)
+        except StrettoError:
+            return None
+    lines = [line.strip() for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+    if done.code == _CONFINED or done.code == _MISUSED or not lines:
+        return None
+    return lines[-1][:300]
 
 
 def logged_in(said: Declaration, env: Mapping[str, str]) -> tuple[bool | None, str]:

@@ -294,7 +294,7 @@ def _agents(frozen: dict[str, Any], env: dict[str, str]) -> Iterator[Finding]:
 
 def _agent(frozen: dict[str, Any], env: dict[str, str], role: str, name: str, stands_by: str) -> Iterator[Finding]:
     from stretto import agents
-    from stretto.agents.looks import look
+    from stretto.agents.looks import confines, look
     from stretto.core.who import agent_spec
 
     spec = agent_spec(frozen, role, name)
@@ -313,6 +313,9 @@ def _agent(frozen: dict[str, Any], env: dict[str, str], role: str, name: str, st
     if sight.tested is False:
         text = f"{name} is version {sight.version}; tested with {', '.join(said.tested)}"
         yield Finding("agent", WARNING, text, "it should work; if it does not, install a tested one")
+    if (fault := confines(spec, env)) is not None:
+        text = f"{name} cannot start its own sandbox here, so its commands fail there: {fault}"
+        yield Finding("agent", WARNING, text, "give its tasks stretto's: [workspace] sandbox in stretto.toml")
     if sight.login is False:
         yield Finding("agent", WARNING, f"{name} shows no sign of a login: {sight.evidence}", f"log in: {name}")
 
