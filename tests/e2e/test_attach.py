@@ -166,6 +166,8 @@ def test_what_the_person_did_there_is_committed_and_checked_and_asked_about_anew
     stage.wait(lambda: [i for i in stage.inbox() if i["kind"] == "review" and i["id"] != first["id"]])
     assert "b.txt" in stage.repo.files(stage.task("one")["head"])
     assert sessions(stage) == [("stream", 1), ("pane", 2)]
+    told = stage.call("explain", task="one")["evidence"]
+    assert any("you left its terminal" in str(one["value"]) for one in told), told
 
 
 def test_what_the_person_did_in_a_pane_is_taken_up_while_they_sit_there(stage: Stage) -> None:

@@ -31,7 +31,7 @@ from stretto.core.who import PANE
 from stretto.engine import believing
 from stretto.engine.acts.endings import last_line, limit_passed
 from stretto.engine.acts.rows import close_permissions
-from stretto.engine.acts.takeover import hand_back
+from stretto.engine.acts.takeover import LEFT, hand_back
 from stretto.engine.parts import Parts
 from stretto.engine.taking import Taker, end_turn
 from stretto.interfaces import ShimState, Signal
@@ -148,9 +148,11 @@ class Pump:
                 _take_delivery(tx, session, message, state)
                 _take_turn(tx, session, message, state)
             if gone:
+                over = believing.of_exit(state.exit or {})
                 if session.parser.get("attended"):
                     hand_back(tx, session)
-                believing.note(tx, session.id, believing.of_exit(state.exit or {}), now=SessionStatus.EXITED)
+                    over = (What.STOPPED, LEFT) if over[0] is What.LEFT else over
+                believing.note(tx, session.id, over, now=SessionStatus.EXITED)
                 close_permissions(tx, session, "its session is over")
         return True
 

@@ -103,6 +103,10 @@ def _alive(parts: Parts, session: Session) -> bool:
     return state.alive is True and state.exit is None
 
 
+#: what is told of a terminal that was opened for a person who has left it
+LEFT = "you left its terminal; the next message goes on with its conversation"
+
+
 def hand_back(tx: Writer, session: Session) -> None:
     """A person has left the terminal of a session that was opened for them."""
     if session.parser.get("worked"):
