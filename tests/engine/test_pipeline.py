@@ -33,7 +33,8 @@ def started(spine: Spine) -> list[str]:
 
 def test_no_more_than_n_tasks_are_open_at_once(spine: Spine):
     spine.run(plan(*(task(f"t{n}") for n in range(6))), makes(*(f"t{n}" for n in range(6))), open=2)
-    assert set(spine.wait_over(60).values()) == {"landed"}
+    over = spine.wait_over(60)
+    assert set(over.values()) == {"landed"}, [spine.task(id).outcome_reason for id in over]
     open_now, most = 0, 0
     for event in spine.events():
         open_now += {"task.admitted": 1, "task.finished": -1}.get(event.type, 0)
