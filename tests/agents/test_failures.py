@@ -115,3 +115,9 @@ def test_whatever_it_says_is_one_line(said: str) -> None:
     signal = failed("bash", "x", said)
     assert "\n" not in signal.data["said"]
     assert signal.data["code"] in (None, 3)
+
+
+@pytest.mark.parametrize("said", ["\n" * 1_000_000, ("*" * 50 + "\n") * 20_000, "* " * 500_000, "code: " * 200_000])
+def test_a_long_output_is_no_work(said: str) -> None:
+    """Of a text that is not looked through in time as it is long, this would take hours."""
+    assert failed("Bash", "x", said + "\nexit code 7").data["code"] == 7

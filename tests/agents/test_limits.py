@@ -13,6 +13,7 @@ IN = {
     "Rate limit reached for gpt-5 on tokens per min. Please try again in 1m30s. Visit x": 90.0,
     "Please try again in 6m0s.": 360.0,
     "please try again in 250ms": 0.25,
+    "retry in 500 milliseconds": 0.5,
     "You have hit your usage limit (plus plan). Try again in ~45 min.": 2700.0,
     "429 too many requests, retry-after: 20": 20.0,
     "{'retry-after': '30'}": 30.0,

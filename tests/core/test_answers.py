@@ -73,6 +73,15 @@ def test_a_question_is_answered_inside_its_turn():
     assert consequence(QUESTION, running()) == Consequence(control=True)
 
 
+def test_what_a_pane_asks_outside_of_our_turns_is_answered_there_while_it_stands():
+    item = answered(
+        ItemKind.QUESTION, reply=None, text="in words", payload={"turn": None, "request": "1-a"}, generation=1
+    )
+    assert consequence(item, facts(session=rows.session(mode="pane"))) == Consequence(control=True)
+    assert consequence(item, facts(session=rows.session(mode="pane", generation=2))).turn is not None
+    assert consequence(item, facts(session=rows.session())).turn is not None
+
+
 @pytest.mark.parametrize(
     "late",
     [

@@ -108,3 +108,10 @@ def test_one_word_that_is_no_option_of_a_permission_refuses_nothing(word):
     with pytest.raises(UsageError, match="has no option"):
         understand(item, word)
     assert understand(item, f"deny {word}") == Reply("deny", word)
+
+
+def test_numbers_that_name_options_are_no_places():
+    item = rows.item(kind=ItemKind.PERMISSION, options=(("3", "Yes"), ("4", "No")))
+    assert understand(item, "3") == Reply("3", "")
+    with pytest.raises(UsageError, match="has no option"):
+        understand(item, "1")

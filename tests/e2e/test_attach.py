@@ -170,6 +170,24 @@ def test_what_the_person_did_there_is_committed_and_checked_and_asked_about_anew
     assert any("you left its terminal" in str(one["value"]) for one in told), told
 
 
+def test_what_is_asked_there_is_answered_there_also_from_elsewhere(stage: Stage) -> None:
+    """The turn is the person's own; its question stands in the terminal, and the answer must not become a turn."""
+    asks = {"ask": {"text": "Which colour?", "options": ["Blue", "Red"]}}
+    start(stage, [{"steps": [write("a.txt")]}, {"steps": [asks, write("b.txt")]}])
+    first = stage.wait_item("review")
+    screen = attach(stage)
+    screen.shows(b"? for shortcuts")
+    screen.keys(b"more\r")
+    item = stage.wait_item("question")
+    stage.stretto("answer", item["id"], "2")
+    screen.shows(b"done: 0")
+    screen.keys(LEAVE)
+    assert screen.ends() == 0
+    stage.wait(lambda: [i for i in stage.inbox() if i["kind"] == "review" and i["id"] != first["id"]])
+    assert "b.txt" in stage.repo.files(stage.task("one")["head"])
+    assert [m["origin"] for m in stage.messages("one")] == ["start", "person"]
+
+
 def test_what_the_person_did_in_a_pane_is_taken_up_while_they_sit_there(stage: Stage) -> None:
     start(stage, [{"steps": [write("a.txt")]}, {"steps": [write("b.txt")]}], mode="pane")
     first = stage.wait_item("review")

@@ -1,4 +1,5 @@
 import sqlite3
+from importlib import resources
 
 import pytest
 
@@ -179,6 +180,24 @@ def test_a_reader_without_a_daemon_sees_what_is_committed(store, tmp_path):
     with pytest.raises(sqlite3.OperationalError):
         db.connection.execute("DELETE FROM runs")
     db.connection.close()
+
+
+def test_a_reader_of_an_older_database_sees_it_as_it_will_be_and_changes_nothing(tmp_path):
+    path = tmp_path / "stretto.db"
+    connection = sqlite3.connect(path)
+    folder = resources.files("stretto.store") / "migrations"
+    first = sorted(folder.iterdir(), key=lambda file: file.name)[0]
+    connection.executescript(f"{first.read_text()}; PRAGMA user_version = 1")
+    connection.execute("INSERT INTO events (at, type, data) VALUES (1.0, 'old', '{}')")
+    connection.commit()
+    connection.close()
+    before = path.read_bytes()
+    db = open_readonly(path)
+    assert db.value("PRAGMA user_version") == SCHEMA
+    assert db.select(Message) == []
+    assert [event.type for event in db.select(Event)] == ["old"]
+    db.connection.close()
+    assert path.read_bytes() == before
 
 
 def test_a_database_that_is_just_being_made_holds_nothing_yet(tmp_path):

@@ -13,9 +13,11 @@ from stretto.interfaces import Signal
 
 #: calls that are remembered, and characters of what is kept and told of one
 CALLS, KEPT, TOLD = 20, 200, 300
-#: how programs say the exit code of a command in the midst of its output
+#: characters of a tool's output that are looked at: its beginning and its end
+LOOKED_AT = 2000
+#: how programs say the exit code of a command, on a line of its own in the midst of its output
 _CODE = re.compile(
-    r"(?im)^\W*(?:error: )?(?:command |process )?(?:exited with |finished with )?(?:exit )?code:? (-?\d{1,5})\W*$"
+    r"(?i)\W*+(?:error: )?(?:command |process )?(?:exited with |finished with )?(?:exit )?code:? (-?\d{1,5})\W*+"
 )
 
 
@@ -41,10 +43,11 @@ def ended(id: str, state: Json, said: str | None = None, code: object = None) ->
 
 def failed(name: str, detail: str, said: str, code: object = None) -> Signal:
     """The signal for a tool that failed. `code`: its exit code; else it is looked for in what is said."""
-    said = without_sequences(said)
-    found = _CODE.search(said)
-    known = code if isinstance(code, int) and not isinstance(code, bool) else int(found[1]) if found else None
-    first = next((line.strip() for line in _CODE.sub("", said).splitlines() if line.strip()), "")
+    told = said if len(said) <= 2 * LOOKED_AT else f"{said[:LOOKED_AT]}\n{said[-LOOKED_AT:]}"
+    lines = [line.strip() for line in without_sequences(told).splitlines()]
+    codes = [int(found[1]) for line in lines if (found := _CODE.fullmatch(line))]
+    known = code if isinstance(code, int) and not isinstance(code, bool) else codes[0] if codes else None
+    first = next((line for line in lines if line and not _CODE.fullmatch(line)), "")
     return Signal("tool_failed", {"name": name[:100], "detail": detail[:500], "code": known, "said": first[:TOLD]})
 
 

@@ -22,7 +22,7 @@ _SPAN = re.compile(
     r"(?i)(?:\b(?:again|retry|reset|resets|available)\b[^.;\n\d]{0,20}\b(?:in|after)\b|\bretry_?delay\b)[^\w.;\n]{1,6}"
     rf"(?:about\s)?({_PIECE}(?:(?:\s|,|\sand\s)?{_PIECE}){{0,3}})"
 )
-_EACH = re.compile(r"(?i)(\d+(?:\.\d+)?)\s?(ms|[smhd]|mil)")
+_EACH = re.compile(r"(?i)(\d+(?:\.\d+)?)\s?(ms|mil|[smhd])")
 #: "retry-after: 20", "retry after 20"
 _HEADER = re.compile(r"(?i)\bretry[-_ ]after\b[^\w.;\n]{0,4}(\d{1,9})(?![\w.])")
 #: "resets_at": 1795299291, "usage limit reached|1795299291"

@@ -7,6 +7,8 @@ from typing import Any
 from stretto.agents.shapes import Json, as_list, as_object, as_text
 from stretto.interfaces import Signal
 
+#: seconds since the epoch that are an instant (the year 5138), no milliseconds and no nonsense
+_LAST = 1e11
 _NAMES = {"five_hour": "5h", "seven_day": "7d", "overage": "extra"}
 
 
@@ -48,6 +50,7 @@ def _length(minutes: float | None) -> str:
 
 def _window(name: str, one: Json, used: Any) -> Json:
     share, resets = _number(used), _number(one.get("resetsAt"))
+    resets = resets if resets is not None and resets < _LAST else None
     rejected = one.get("status") == "rejected"
     return {"window": name[:80], "used": share, "resets_at": resets, "exhausted": rejected}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from stretto.cli.text import age, clean, clip, duration, hang, pad, paint, timestamp, width, wrap
+from stretto.cli.text import age, clean, clip, duration, hang, pad, paint, seen, timestamp, width, wrap
 from stretto.core.quick import dataclass
 
 TYPE_CHECKING = False  # the name that type checkers know; typing is not imported for it
@@ -312,7 +312,7 @@ def item_line(item: Json, canvas: Canvas) -> str:
     name = clean(item["task"].rpartition("/")[2])
     head = f"{item['kind']} · {name} · {duration(item.get('waiting_s') or 0)} · "
     room = None if canvas.columns is None else canvas.columns - 2
-    return f"{canvas.glyph('waiting')} {_plain(clip(head + clean(item['text']).strip(), room), canvas)}"
+    return f"{canvas.glyph('waiting')} {_plain(clip(head + seen(item['text']).strip(), room), canvas)}"
 
 
 def command(item: Json) -> str:
@@ -337,8 +337,8 @@ def item_block(item: Json, canvas: Canvas) -> list[str]:
     lines = [canvas.paint(canvas.fit(head), "bold")]
     # what others say stands behind a bar, so that no line of theirs can pass for one of ours
     bar = "  │ " if canvas.unicode else "  | "
-    lines += [_plain(line, canvas) for line in wrap(clean(item["text"], lines=True).strip(), canvas.columns, bar)]
-    options = [(str(option["key"]), " ".join(clean(str(option["text"])).split())) for option in item.get("options", ())]
+    lines += [_plain(line, canvas) for line in wrap(seen(item["text"], lines=True).strip(), canvas.columns, bar)]
+    options = [(str(option["key"]), " ".join(seen(str(option["text"])).split())) for option in item.get("options", ())]
     most = max((width(key) for key, _ in options), default=0)
     for key, text in options:
         told = f"    {pad(key, most)}  {text}" if text and text != key else f"    {key}"
@@ -371,7 +371,7 @@ def changes(old: Json | None, new: Json, clock: Callable[[], str]) -> list[str]:
             lines.append(f"{clock()} {task['uid']}: {words}" + (f" ({reason})" if reason else ""))
     for item in new.get("inbox", ()):
         if item["id"] not in known:
-            text = clip(clean(item["text"]), 200)
+            text = clip(seen(item["text"]), 200)
             lines.append(f"{clock()} {item['task']}: {item['kind']} waits for you: {text}; {command(item)}")
     return lines
 

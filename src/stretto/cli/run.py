@@ -20,7 +20,7 @@ from stretto.cli.common import (
     together,
     words_or_stdin,
 )
-from stretto.cli.text import age, clean
+from stretto.cli.text import age, clean, seen
 from stretto.client import Client, folder
 from stretto.core.errors import StrettoError, UsageError
 
@@ -159,14 +159,14 @@ def _show_details(error: StrettoError, as_json: bool) -> None:
     """What a refusal is about, where nobody can be asked: nobody should say `--yes` or `--trust` unseen."""
     told = error.details.get("listing" if error.code == "untrusted" else "text")
     if error.code in _QUESTIONS and told and not as_json:
-        note("\n".join(clean(line) for line in str(told).splitlines()))
+        note("\n".join(seen(line) for line in str(told).splitlines()))
 
 
 def ask_trust(error: StrettoError) -> Json:
     """Show the commands that are not allowed yet and ask; the argument that allows them. Raises the error at a no."""
     note("These commands come from the repository's configuration or the plan and would run on this machine:")
     for line in str(error.details.get("listing") or "").splitlines():
-        note(f"  {clean(line)}")
+        note(f"  {seen(line)}")
     if not click.confirm("Allow exactly these?", err=True):
         raise error
     return {"trust": error.details["hash"]}
@@ -182,7 +182,7 @@ def _ask_checkout(error: StrettoError) -> Json:
 def _ask_change(error: StrettoError) -> Json:
     note("This plan is running already. The file has changed:")
     for line in str(error.details.get("text") or "").splitlines():
-        note(f"  {clean(line)}")
+        note(f"  {seen(line)}")
     if not click.confirm("Apply this?", err=True):
         raise error
     return {"yes": True}

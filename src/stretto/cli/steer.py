@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from stretto.cli.common import complete_tasks, emit, json_option, steer, task_argument, words_or_stdin
-from stretto.cli.text import clean
+from stretto.cli.text import clean, clip
 from stretto.client import Json
 from stretto.core.errors import UsageError
 
@@ -37,7 +37,10 @@ def _complete_items(ctx: click.Context, param: click.Parameter, incomplete: str)
 def answer_command(item: str, answer: tuple[str, ...], as_json: bool) -> None:
     """Answer ITEM with the key of an option or with your own words (- for standard input)."""
     text = words_or_stdin(answer, "the answer")
-    _tell(steer("answer", item=item, answer=text), as_json, f"answered {item}")
+    found = steer("answer", item=item, answer=text)
+    given = found["answer"]
+    said = " ".join(filter(None, (given["key"], clip(clean(given["text"]), 60) if given["text"] else "")))
+    _tell(found, as_json, f"answered {item}: {said}")
 
 
 @click.command("send")

@@ -37,6 +37,19 @@ def clean(text: str, lines: bool = False) -> str:
     return "".join(kept)
 
 
+def seen(text: str, lines: bool = False) -> str:
+    """The text as `clean` makes it, but with a mark for each character that would act on a terminal, and all the rest.
+
+    For what a person consents to: nothing of that may be hidden.
+    """
+    acts = ("Cc", "Cs", "Co")
+    marked = (
+        "\ufffd" if char not in "\n\r\t" and (unicodedata.category(char) in acts or ord(char) in _TURNING) else char
+        for char in text.replace("\r\n", "\n")
+    )
+    return clean("".join(marked), lines)
+
+
 def width(text: str) -> int:
     """Columns that a clean text takes."""
     if text.isascii():

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stretto.cli.common import emit, json_option, on_terminal, steer, text_of, together
-from stretto.cli.text import clean, hang, terminal_width
+from stretto.cli.text import hang, seen, terminal_width
 from stretto.core.errors import StrettoError
 
 
@@ -28,7 +28,7 @@ def trust_command(plan: str | None, digest: str | None, show: bool, yes: bool, a
     if not as_json:
         if found["commands"]:
             for line in found["listing"].splitlines():
-                click.echo("\n".join(hang(clean(line), terminal_width())))
+                click.echo("\n".join(hang(seen(line), terminal_width())))
         else:
             click.echo("There is no command to allow.")
     if found["commands"] and not found["trusted"] and not show:

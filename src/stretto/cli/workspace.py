@@ -144,9 +144,10 @@ def purge_command(ids: tuple[str, ...], only_list: bool, everything: bool, yes: 
     """Delete for good what was removed. Lists first; nothing else deletes, and this cannot be undone."""
     why = "one names what to delete, the other is everything"
     together(("ID", ids), ("--all", everything), why=why, hint="stretto purge --list")
-    only = (("--list", only_list), ("--all", everything or ids), ("--yes", yes))
-    together(only[0], only[1], why="--list shows all that was removed", hint="stretto purge --list")
-    together(only[0], only[2], why="--list deletes nothing", hint="stretto purge --list")
+    only = ("--list", only_list)
+    for other in (("ID", ids), ("--all", everything)):
+        together(only, other, why="--list shows all that was removed", hint="stretto purge --list")
+    together(only, ("--yes", yes), why="--list deletes nothing", hint="stretto purge --list")
     found: list[Json] = steer("purge", list=True)["removals"]
     unknown = set(ids) - {str(entry["id"]) for entry in found}
     if unknown:

@@ -241,7 +241,7 @@ def tool_server(value: Any, place: str, notes: Notes) -> Any:
     A command may be one list, as everywhere in the file; agents get its first word and the rest apart. A server with a
     `url` and without a `type` is `http`.
     """
-    if not isinstance(value, dict) or ("command" in value) == ("url" in value):
+    if not isinstance(value, dict) or ("command" in value) == ("url" in value) or value.get("command") in ([], ""):
         form = 'write `command = ["server", "--flag"]` or `url = "http://127.0.0.1:8000/mcp"`'
         return notes.wrong(place, "an MCP server has either a command or a url", form)
     known: dict[str, Reader] = {"command": texts, "url": text, "args": texts, "type": text}

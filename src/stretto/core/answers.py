@@ -1,7 +1,7 @@
 """What an answered item changes: a pure value that the engine writes in one transaction.
 
-Questions and permissions of a running turn are answered inside the turn (`control`); one whose turn is over becomes the
-next turn's message. All other kinds change rows only.
+Questions and permissions of a running turn, and dialogs of a pane, are answered where they are asked (`control`); the
+answer to one whose turn is over becomes the next turn's message. All other kinds change rows only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from stretto.core.inbox import SECRETS
 from stretto.core.limit_rules import LIMITED
 from stretto.core.model import Item, ItemKind, Origin, State, TurnResult
 from stretto.core.quick import dataclass
+from stretto.core.who import PANE
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,13 @@ def consequence(item: Item, f: Facts) -> Consequence:
 def _to_agent(item: Item, f: Facts, key: str | None, text: str) -> Consequence:
     turn = f.turn
     same_turn = turn is not None and turn.n == item.payload.get("turn") and turn.result is None
-    live = f.session is not None and f.session.ended_at is None and f.session.generation == item.generation
-    if same_turn and live:
+    session = f.session
+    if session is None or session.ended_at is not None or session.generation != item.generation:
+        session = None
+    # what is asked in a pane stands there for as long as its item is open, whoever began the turn
+    asked = "request" in item.payload or item.payload.get("source") == "socket"
+    stands = session is not None and session.mode == PANE and asked
+    if session is not None and (same_turn or stands):
         return Consequence(control=True)
     if item.kind is ItemKind.PERMISSION:
         return Consequence()

@@ -1,9 +1,11 @@
 """Sequences by which a text acts on a terminal, taken out whole. Pure, in time linear in the text.
 
 Specification. What a terminal would take for one sequence vanishes with all that belongs to it: control sequences
-(CSI), strings (OSC, DCS, SOS, PM, APC, ended by BEL or ST), shorter ones, all of them also with the single characters
-that Unicode has for their beginnings (C1). A string whose end is missing goes to the end of its line, and no further:
-what is written below it stays to be read. Nothing that remains begins a sequence. Other control characters are left.
+(CSI), strings (OSC, DCS, SOS, PM, APC, ended by BEL or ST), shorter ones. A string goes to the end of its line at the
+most, whatever comes below: what is written there stays to be read. The single characters that Unicode has for
+beginnings of sequences (C1) vanish alone, for a shell and a compiler take them for words. Nothing that remains begins a
+sequence. Other control characters are left. What a person is to consent to does not belong here: nothing of that may
+vanish (cli/text.py `seen`).
 """
 
 from __future__ import annotations
@@ -11,10 +13,8 @@ from __future__ import annotations
 import re
 
 #: a string holds no character that would break it off; so each is looked through once, however many have no end
-_STRING = r"[^\x07\x18\x1a\x1b\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)|[^\n\r\x07\x18\x1a\x1b\x80-\x9f]*+"
-_SEQUENCE = re.compile(
-    rf"(?:\x1b\[|\x9b)[ -?]*+[@-~]?|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])(?:{_STRING})|\x1b[ -/]*+[0-~]?|[\x80-\x9f]"
-)
+_STRING = r"[^\n\r\x07\x18\x1a\x1b\x80-\x9f]*+(?:\x07|\x1b\\|\x9c)?"
+_SEQUENCE = re.compile(rf"\x1b\[[ -?]*+[@-~]?|\x1b[\]PX^_]{_STRING}|\x1b[ -/]*+[0-~]?|[\x80-\x9f]")
 #: what any sequence begins with
 _BEGINS = re.compile(r"[\x1b\x80-\x9f]")
 

@@ -96,6 +96,9 @@ def understand(item: Item, answer: str) -> Reply:
 
 
 def _places(item: Item) -> dict[str, str]:
+    """By which number each option goes; by none where numbers are names of options."""
+    if any(key.isdigit() for key, _ in item.options):
+        return {}
     return {str(place): key for place, (key, _) in enumerate(item.options, 1)}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from stretto.core.actions import Action, Compose, FallBack, Stop
 from stretto.core.decision import Decision, first_line
 from stretto.core.facts import Facts
-from stretto.core.limited import moment, nobody_left
+from stretto.core.limited import SLACK, moment, nobody_left
 from stretto.core.model import Message, Origin, Stage, State, TurnResult
 from stretto.core.who import agent_of, next_agent
 
@@ -44,7 +44,7 @@ def vendor_rests(f: Facts, turn: Message) -> Decision | None:
     tries = _tries(f)
     if tries >= len(PAUSES):
         return None
-    until = _until(turn, tries)
+    until = _until(turn, tries, f.now)
     if f.now >= until:
         again = Compose(Origin.RESUME, LIMITED, after=turn.n)
         return Decision(Stage.IMPLEMENT, State.ACTIVE, f"tries {agent_of(f).name} again", again, "again")
@@ -63,9 +63,14 @@ def _tries(f: Facts) -> int:
     return min(f.task.attempts.get(LIMITED, 0), inarow - 1)
 
 
-def _until(turn: Message, tries: int) -> float:
-    """When it is tried again. A vendor that told the time is believed at once; at a next try there is a pause, too."""
+def _until(turn: Message, tries: int, now: float) -> float:
+    """When it is tried again. A vendor that told the time is believed at once; at a next try there is a pause, too.
+
+    A turn that ended in the future was dated by a clock that was set back since: nothing follows from its times.
+    """
     ended = turn.ended_at or 0.0
+    if ended > now + SLACK:
+        return now
     if turn.until is None:
         return ended + PAUSES[tries]
     return turn.until if tries == 0 else max(turn.until, ended + PAUSES[tries - 1])

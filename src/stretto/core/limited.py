@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from stretto.core.quick import dataclass
 
+#: seconds by which the clocks may differ that write an instant and read it
+SLACK = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class TurnedAway:
@@ -33,7 +36,10 @@ def moment(at: float, since: float | None = None) -> str:
     from datetime import UTC, datetime  # few states name an instant
 
     near = since is not None and at - since < 20 * 3600
-    return f"{datetime.fromtimestamp(-(-at // 60) * 60, UTC):{'' if near else '%Y-%m-%d '}%H:%M} UTC"
+    try:
+        return f"{datetime.fromtimestamp(-(-at // 60) * 60, UTC):{'' if near else '%Y-%m-%d '}%H:%M} UTC"
+    except (ValueError, OverflowError, OSError):  # beyond the last year of a calendar
+        return "a day that no calendar has"
 
 
 def told(found: Sequence[TurnedAway]) -> str:

@@ -6,10 +6,8 @@ import re
 
 #: the first line of a message (prompts.header) and the empty lines behind it
 _HEADER = re.compile(r"\A<!-- stretto:[^\n]*-->[ ]*(?:\n+|\Z)")
-#: text of others in it (prompts.data); its marker never occurs inside
-_DATA = re.compile(
-    r"^\[data ([0-9a-f]{12}) from ([^\[\]\n]+)\]\n(.*?)\n?^\[end of data \1\]$", re.DOTALL | re.MULTILINE
-)
+#: where text of others begins in it (prompts.data); its mark never occurs inside
+_BEGIN = re.compile(r"\[data ([0-9a-f]{12}) from ([^\[\]\n]+)\]")
 
 
 def without_header(text: str) -> str:
@@ -19,9 +17,17 @@ def without_header(text: str) -> str:
 
 def for_person(text: str) -> str:
     """The message without its header; what others wrote in it is attributed, each line of theirs behind a `>`."""
-    return _DATA.sub(_quoted, without_header(text))
-
-
-def _quoted(found: re.Match[str]) -> str:
-    lines = "\n".join(f"> {line}".rstrip() for line in found[3].split("\n"))
-    return f"{found[2]}:\n{lines}"
+    lines = without_header(text).split("\n")
+    ends = {line: place for place, line in enumerate(lines) if line.startswith("[end of data ")}
+    told: list[str] = []
+    place = 0
+    while place < len(lines):
+        found = _BEGIN.fullmatch(lines[place])
+        end = ends.get(f"[end of data {found[1]}]", 0) if found else 0
+        if found and end > place:
+            told += [f"{found[2]}:", *(f"> {line}".rstrip() for line in lines[place + 1 : end] or [""])]
+            place = end + 1
+        else:
+            told.append(lines[place])
+            place += 1
+    return "\n".join(told)

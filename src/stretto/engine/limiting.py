@@ -6,14 +6,15 @@ from stretto.agents.limits import told
 from stretto.core.model import Session
 from stretto.store.sqlite import Reader, Writer
 
-#: the furthest moment that is believed, in seconds from now: no vendor counts in longer windows
-FURTHEST = 32 * 86400.0
+#: the furthest moment that is believed, in seconds from now: of a window that an agent tells as such (no vendor counts
+#: in longer ones), and of mere words, by which an agent could lay its task aside
+FURTHEST, OF_WORDS = 32 * 86400.0, 8 * 86400.0
 
 
 def until(tx: Writer, session: Session, reason: str) -> float | None:
     """The moment that these words name, else that at which the used up windows of the agent begin anew."""
     found = told(reason, tx.now)
-    if found is None:
+    if found is None or found > tx.now + OF_WORDS:
         found = _window(tx, session.agent, tx.now)
     return found if found is not None and found < tx.now + FURTHEST else None
 

@@ -11,6 +11,7 @@ sound of it; until then they are passed over in memory only, and whoever comes a
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -98,7 +99,9 @@ class Pump:
 
     def _take_lines(self, session: Session, lines: list[bytes], cursor: int) -> tuple[Session, bool]:
         """The session behind these lines, and whether they mattered."""
-        state = dict(session.parser)
+        state = copy.deepcopy(
+            session.parser
+        )  # what an adapter gathers in it must not change the row that it is compared with
         if state.pop("dropping", False):
             lines = lines[1:]
         agent = self._parts.agent(str(state.get("type") or session.agent))

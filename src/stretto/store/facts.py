@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from stretto.core.admission import EXHAUSTED_FOR, LIMITED_FOR
 from stretto.core.facts import Facts, Observed, expand_needs
-from stretto.core.limited import Limit, TurnedAway, told
+from stretto.core.limited import SLACK, Limit, TurnedAway, told
 from stretto.core.model import Approval, Check, CheckSpec, Entry, Item, Message, Run, Session, Task, TurnResult
 from stretto.core.who import choices_of, fallback_of, in_checkout
 from stretto.core.workspace_commands import MIGRATE, TIMEOUT
@@ -116,10 +116,11 @@ def limited(db: Reader, now: float) -> dict[str, Limit]:
         " MAX(CASE WHEN m.result = 'limited' THEN COALESCE(MIN(m.until, m.ended_at + ?), m.ended_at + ?) END) AS until,"
         " MAX(CASE WHEN m.result = 'ok' THEN m.ended_at END) AS well"
         " FROM messages m JOIN sessions s ON s.id = m.session"
-        " WHERE m.ended_at > ? AND m.result IN ('limited', 'ok') GROUP BY s.agent",
+        " WHERE m.ended_at > ? AND m.ended_at <= ? AND m.result IN ('limited', 'ok') GROUP BY s.agent",
         EXHAUSTED_FOR,
         LIMITED_FOR,
         now - EXHAUSTED_FOR,
+        now + SLACK,  # not of a clock that was set back since
     )
     told = [(str(r["agent"]), r["at"], r["until"], r["well"]) for r in found if r["at"] is not None]
     limits = {a: Limit(float(until)) for a, at, until, well in told if until > now and (well is None or well < at)}

@@ -189,7 +189,17 @@ def open_readonly(path: str | os.PathLike[str]) -> Reader:
     if version == 0:
         connection.close()
         raise _nothing(path)
-    return Reader(connection)
+    return Reader(connection if version == SCHEMA else _brought_up(connection, version))
+
+
+def _brought_up(connection: sqlite3.Connection, version: int) -> sqlite3.Connection:
+    """A copy in memory of a database that an older version wrote: the next daemon brings the file itself up to date."""
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    connection.backup(copy)
+    connection.close()
+    for number in range(version + 1, SCHEMA + 1):
+        copy.executescript(f"BEGIN;\n{_script(number)}\nPRAGMA user_version = {number};\nCOMMIT;")
+    return copy
 
 
 def _nothing(path: str | os.PathLike[str]) -> StrettoError:

@@ -15,7 +15,7 @@ _OTHER = re.compile(r"\x1b(\][^\x07\x1b]*(\x07|\x1b\\)|[()][0-9A-B]|[\x20-\x2f]*
 _SIDE = "│┃║╎╏┆┇┊┋"
 _INSIDE = re.compile(rf"\s*[{_SIDE}](.*)[{_SIDE}]\s*")
 _BAR = re.compile(rf"\s*[{_SIDE}]( ?)")
-_RULER = re.compile(r"\s*(?:[\u2500-\u259f\u2010-\u2015\s]+|[-_=]{8,})\s*")
+_RULER = re.compile(r"[\u2500-\u259f\u2010-\u2015\s]++|\s*+[-_=]{8,}+\s*+")
 _ENDS = re.compile(r"^\s*[─━┄┅┈┉╌╍═\u2010-\u2015]{3,}\s+|\s+[─━┄┅┈┉╌╍═\u2010-\u2015]{3,}\s*$")
 _FAINT, _NORMAL, _RESET = "2", "22", ("", "0")
 

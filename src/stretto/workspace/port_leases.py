@@ -33,7 +33,7 @@ from stretto import files, proctree
 from stretto.core.errors import StrettoError
 from stretto.failpoints import failpoint
 from stretto.home import state_folder
-from stretto.net import free, listening
+from stretto.net import Listener, free, listening
 from stretto.workspace.line import Line
 
 BASE, BLOCK = 20000, 20
@@ -45,6 +45,8 @@ FOLDER = "stretto-leases"
 _PATIENCE = 20.0
 #: seconds between two tries of one who went without its turn
 _AGAIN = 0.001
+#: how often it is looked who listens at a port, until somebody is found
+_LOOKS = 3
 
 #: which ports a slot gives by which name
 Names = Callable[[int], Mapping[str, int]]
@@ -376,10 +378,17 @@ def _is_orphan(lease: Lease, home: str, holder: Holder) -> bool:
 
 def _own_ports(names: Names, slot: int, path: Path) -> frozenset[int]:
     """The ports of a slot on which only programs listen that were started in the workspace at `path`."""
-    wanted = _wanted(slot, names)
-    if all(free(port) for port in wanted):
-        return frozenset()
-    there = [one for one in listening() if one.port in wanted]
+    import psutil  # few leases are asked for anew
+
+    taken = {port for port in _wanted(slot, names) if not free(port)}
+    there: list[Listener] = []
+    for _ in range(_LOOKS if taken else 0):  # the system's list is not read at one moment: a port may be missing in it
+        try:
+            there = [one for one in listening() if one.port in taken]
+        except (psutil.Error, OSError):  # some systems show such things to root alone
+            return frozenset()
+        if taken <= {one.port for one in there}:
+            break
     return frozenset(one.port for one in there) - {one.port for one in there if one.workspace != str(path)}
 
 

@@ -18,7 +18,7 @@ from stretto.core.errors import StrettoError
 from stretto.core.facts import Facts
 from stretto.core.model import Delivery, ItemKind, Message, Origin, Session, Task, TurnResult
 from stretto.core.who import PANE, adapter_of, agent_of
-from stretto.engine.acts import rows
+from stretto.engine.acts import lost_values, rows
 from stretto.engine.acts.endings import Ending
 from stretto.engine.acts.session import GRACE, end_session, lose_turn, new_session, taken_up, workspace_env
 from stretto.engine.parts import Parts
@@ -61,6 +61,7 @@ def attach(parts: Parts, f: Facts, *, look: bool) -> Session:
     reason = parts.agent(adapter_of(spec.type, PANE)).probe(spec, workspace_env(parts, f))
     if reason is not None:
         raise StrettoError(reason, code="agent_missing", object=spec.name, hint="stretto doctor")
+    lost_values.refuse(parts, f)  # before anything is ended
     if session.ended_at is None:
         parts.shims.end(Path(session.folder), GRACE)
         parts.drain(session.id)

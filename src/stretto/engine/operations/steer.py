@@ -373,8 +373,9 @@ def _secrets_back(engine: Engine, task: Task, args: common.Args) -> Task | None:
             hint=f"export {missing[0]}=…; stretto retry {task.id}",
         )
     with engine.store.write() as tx:
-        where = "task = ? AND kind IN ('failure', 'setup') AND answered_at IS NULL AND closed_at IS NULL"
-        for item in tx.select(Item, where, task.uid):
+        where = "task = ? AND (kind = 'failure' OR key LIKE ? OR key LIKE 'prepare:%')"
+        where += " AND answered_at IS NULL AND closed_at IS NULL"
+        for item in tx.select(Item, where, task.uid, f"{inbox.SECRETS}%"):
             tx.update(Item, item.id, answer={"key": "retry", "text": "", "by": "person"}, answered_at=tx.now)
             seconds = round(tx.now - item.opened_at, 3)
             tx.event("item.answered", task=item.task, item=item.id, kind=item.kind, seconds=seconds)
