@@ -287,6 +287,7 @@ EXEMPT = {
     "shim/host_session.py:note_problem": "says again what every look at in.jsonl says",
     "shim/host_session.py:abandon": "the shim is failing already; the folder's lock tells its death",
     "agents/looks.py:version_of": "asks a program for its version, which changes nothing",
+    "store/sqlite.py:_brought_up": "a copy in memory, for one look",
     "agents/looks.py:confines": "asks for a shell that ends at once; what it leaves is a temporary folder",
     "terminal/tmux.py:version": "asks a program for its version, too",
     "workspace/sandbox/probe.py:_try": "a program that does nothing; nobody waits for it after a crash",

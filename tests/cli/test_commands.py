@@ -290,7 +290,7 @@ def test_on_a_terminal_the_person_settles_it(daemon: Callable[..., Home], plan: 
     answers = [("exactly these?", "y\n"), ("Fast-forward", "n\n"), ("Apply this?", "y\n")]
     code, seen = on_terminal(["run", plan], repo.path, answers)
     assert code == 0, seen
-    assert "+ make test" in seen
+    assert "+ make \ufffd[2Jtest" in seen
     assert "new: joins" in seen
     assert "run r-abcd: 1 task" in seen
 

@@ -139,6 +139,7 @@ def test_a_task_that_waits_for_limited_agents_names_them_with_the_end_of_their_w
     run = spine.run(plan(task("one")))["run"]
     reason = spine.call_read("status", run=run)["tasks"][0]["reason"]
     assert reason == f"busy, spare are limited (busy until {ends[0]}, spare until {ends[1]}); tried again in 900 s"
+    assert spine.call_read("explain", task="one")["next"] == "it starts by itself when one of its agents is taken again"
 
 
 def test_a_missing_agent_is_told_at_the_start_and_replaced(spine: Spine) -> None:

@@ -43,11 +43,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who starts now, and for the others why not yet (uid -> sentence)."""
+    """Who starts now, and for the others why not yet (uid -> sentence); who of them waits for a vendor, not a place."""
 
     admitted: tuple[str, ...]
     reasons: dict[str, str]
     open: int
+    limited: frozenset[str] = frozenset()
 
 
 def holds_place(c: Candidate, now: float, limits: Limits) -> bool:
@@ -66,7 +67,8 @@ def admit(candidates: Sequence[Candidate], limit: int, now: float, limits: Limit
     free_background = max(0, BACKGROUND - len(background))
     admitted: list[str] = []
     reasons: dict[str, str] = {}
-    reasons.update({c.uid: c.limited for c in candidates if c.wants and c.limited})
+    limited = {c.uid: c.limited for c in candidates if c.wants and c.limited}
+    reasons.update(limited)
     ready = sorted((c for c in candidates if c.wants and not c.limited), key=lambda c: (-c.priority, c.order))
     for place, c in enumerate(ready, 1):
         if c.lands and free > 0:
@@ -80,4 +82,4 @@ def admit(candidates: Sequence[Candidate], limit: int, now: float, limits: Limit
             reasons[c.uid] = f"number {place} in line: {len(holders)} of {limit} places are taken by {open_ids}"
         else:
             reasons[c.uid] = f"number {place} in line: {BACKGROUND} research tasks are running"
-    return Admission(tuple(admitted), reasons, len(holders))
+    return Admission(tuple(admitted), reasons, len(holders), frozenset(limited))

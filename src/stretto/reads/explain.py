@@ -163,6 +163,8 @@ def next_of(p: Place) -> str:
         waits = [n.id for n in f.needs if n.outcome is None]
         return f"it becomes ready when {', '.join(waits[:4])} landed"
     if d.state is State.READY:
+        if p.limited:
+            return "it starts by itself when one of its agents is taken again"
         return "it starts now" if p.starts else "it starts when a place is free, or: stretto run … --open N"
     if d.state is State.QUEUED:
         return "the landing queue takes it in its turn: stretto queue"

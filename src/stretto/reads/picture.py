@@ -28,7 +28,10 @@ PREPARING = "prepare"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One task as it stands. `since`: when its state began; `reason` names the place in line of a ready one."""
+    """One task as it stands. `since`: when its state began; `reason` names the place in line of a ready one.
+
+    `limited`: it would start, but the vendors of all its agents take no more now.
+    """
 
     facts: Facts
     decision: Decision
@@ -36,6 +39,7 @@ class Place:
     since: float
     stuck: bool
     starts: bool
+    limited: bool
 
     @property
     def task(self) -> Task:
@@ -81,7 +85,7 @@ def places(db: Reader, runs: Iterable[str], now: float) -> dict[str, Place]:
 
             reason = preparing.said(db, uid, decision.reason, since[uid], now)
         starts = uid in admission.admitted
-        found[uid] = Place(f, decision, reason, since[uid], uid in hopeless, starts)
+        found[uid] = Place(f, decision, reason, since[uid], uid in hopeless, starts, uid in admission.limited)
     return found
 
 
