@@ -259,6 +259,15 @@ def test_rules_decide_single_commands_and_leave_the_rest_to_the_person(script: s
         assert json.loads(signal.data["data"]) == {"id": 3, "result": {"decision": decision}}
 
 
+@pytest.mark.parametrize(
+    ("script", "decision"),
+    [("mkdir -p x && printf x > x/y", "accept"), ("make", "accept"), ("make; curl http://x", "decline")],
+)
+def test_a_rule_without_a_pattern_allows_every_command(script: str, decision: str) -> None:
+    signal = ask(COMMAND, {"allow": ["Bash"], "deny": ["Bash(curl *)"]}, **shell(script))
+    assert json.loads(signal.data["data"]) == {"id": 3, "result": {"decision": decision}}
+
+
 def test_what_is_no_shell_is_judged_whole() -> None:
     assert ask(COMMAND, dict(RULES), command="git status").type == "reply"
     assert ask(COMMAND, dict(RULES), command="env git status").type == "asked"

@@ -150,9 +150,9 @@ def _decided(method: str, text: str, state: Json) -> bool | None:
     if denied(method, text, as_list(state.get("deny"))) is not None:
         return False
     single = method != COMMAND or _COMPOUND.search(text) is None
-    if single and any(_matches(rule, words, text) for rule in as_list(state.get("allow"))):
-        return True
-    return None
+    fits = [str(rule) for rule in as_list(state.get("allow")) if _matches(rule, words, text)]
+    # a rule without a pattern allows whatever is run; one with a pattern speaks of what its pattern begins with
+    return True if any(single or "(" not in rule for rule in fits) else None
 
 
 def denied(method: str, text: str, rules: Iterable[Any]) -> str | None:
