@@ -21,6 +21,7 @@ from stretto.core.model import (
     MessageKind,
     Origin,
     QueueState,
+    SessionStatus,
     Stage,
     State,
     TurnResult,
@@ -385,3 +386,23 @@ def test_a_decision_is_a_plain_value():
     assert [f.name for f in fields(Decision)] == ["stage", "state", "reason", "action", "cause"]
     for shim, worktree in product((None, True, False), repeat=2):
         assert decide(facts(observed=Observed(worktree, shim)), LIMITS).state in State
+
+
+@pytest.mark.parametrize(
+    ("status", "shim", "action"),
+    [
+        (SessionStatus.STARTING, True, act.Nothing),  # it runs, and has only not said anything yet
+        (SessionStatus.STARTING, None, act.Deliver),  # whether it was started is not known: then it must be
+        (SessionStatus.STARTING, False, act.Deliver),
+        (SessionStatus.IDLE, None, act.Nothing),
+        (SessionStatus.EXITED, True, act.Deliver),
+    ],
+)
+def test_nothing_is_sent_to_a_session_that_the_person_has_in_its_terminal(
+    status: SessionStatus, shim: bool | None, action: type[act.Action]
+) -> None:
+    taken_over = rows.session(status=status, mode="pane", parser={"attended": 60.0})
+    observed = Observed(worktree=True, shim=shim)
+    queued = (rows.turn(), rows.turn(2, Delivery.QUEUED, None))
+    found = decide(facts(session=taken_over, messages=queued, observed=observed), LIMITS)
+    assert type(found.action) is action

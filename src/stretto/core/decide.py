@@ -252,7 +252,8 @@ def _attended(f: Facts) -> bool:
     if session is None or session.ended_at is not None:
         return False
     # one that has not said anything may not have been started: then it must be
-    there = session.status not in {SessionStatus.STARTING, SessionStatus.EXITED} and not shim_dead(f)
+    begun = session.status is not SessionStatus.STARTING or f.observed.shim is True
+    there = begun and session.status is not SessionStatus.EXITED and not shim_dead(f)
     return there and bool(session.parser.get("attended"))
 
 
