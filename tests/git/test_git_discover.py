@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,3 +113,17 @@ def test_an_old_git_is_refused_with_what_to_do(person: Any, tmp_path: Path) -> N
         words = [sys.executable, "-c", code, str(person.path), str(person.home)]
         done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
         assert done.stdout == f"{answer} install git 2.39 or newer\n"
+
+
+def test_a_worktree_that_is_just_being_added_holds_nobody_up(person: Any) -> None:
+    """git writes its files after it has made them; whoever lists between the two is told that one cannot be read."""
+    person.git("worktree", "add", "-q", "../other")
+    file = person.path / ".git" / "worktrees" / "other" / "commondir"
+    whole = file.read_bytes()
+    file.write_bytes(b"")
+    writer = threading.Timer(0.3, lambda: file.write_bytes(whole))
+    writer.start()
+    try:
+        assert Repository.open(person.path, person.home).root == person.path
+    finally:
+        writer.join()

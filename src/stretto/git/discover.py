@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from stretto import process
 from stretto.core.errors import GitFailed, StrettoError
 from stretto.git import foreign, run
 from stretto.git.context import read_config
+
+_LIST = ("worktree", "list", "--porcelain", "-z")
+#: how often git is asked for its worktrees while one is being added, and the seconds between
+_LOOKS, _PAUSE = 20, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ def _refuse_unnamable(common: Path, root: Path) -> None:
 def _main_checkout(cwd: Path, common: Path) -> Path:
     """The folder of the main worktree. git lists it first; a moved git directory tells it by `core.worktree`."""
     foreign.require_plain_heads(common)
-    done = run.run(run.Place(common), "worktree", "list", "--porcelain", "-z")
+    done = _worktrees(common)
     first = run.fields(done.stdout.split(b"\0\0")[0] + b"\0")
     if "bare" in first:
         raise StrettoError(
@@ -112,6 +118,18 @@ def _main_checkout(cwd: Path, common: Path) -> Path:
     if root != common:
         return root
     return _separate_checkout(cwd, common)
+
+
+def _worktrees(common: Path) -> process.Completed:
+    """What git lists. It gives up at a worktree that is just being added, with empty files: once more."""
+    for _ in range(_LOOKS - 1):
+        try:
+            return run.run(run.Place(common), *_LIST)
+        except GitFailed as error:
+            if "failed to read" not in error.message:
+                raise
+            time.sleep(_PAUSE)
+    return run.run(run.Place(common), *_LIST)
 
 
 def _separate_checkout(cwd: Path, common: Path) -> Path:
